@@ -1,0 +1,1 @@
+"""JAX building blocks for language models that reason better."""

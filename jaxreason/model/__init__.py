@@ -1,0 +1,36 @@
+"""The decoder: its config, forward pass, key-value cache and token log-probabilities."""
+
+from jaxreason.model.cache import KVCache, decode_step, prefill
+from jaxreason.model.config import ModelConfig
+from jaxreason.model.log_probs import TokenScores, score_hidden, score_logits, token_log_probs
+from jaxreason.model.transformer import (
+    Params,
+    attention_mask,
+    forward,
+    hidden_states,
+    init,
+    logical_axes,
+    num_parameters,
+    positions_of,
+    unembed,
+)
+
+__all__ = [
+    "KVCache",
+    "ModelConfig",
+    "Params",
+    "TokenScores",
+    "attention_mask",
+    "decode_step",
+    "forward",
+    "hidden_states",
+    "init",
+    "logical_axes",
+    "num_parameters",
+    "positions_of",
+    "prefill",
+    "score_hidden",
+    "score_logits",
+    "token_log_probs",
+    "unembed",
+]

@@ -1,0 +1,175 @@
+"""Compiled generation: prefill, then a loop that ends when every row has stopped."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jaxreason.checks import check_shape, check_that
+from jaxreason.model import (
+    KVCache,
+    ModelConfig,
+    Params,
+    decode_step,
+    prefill,
+    score_logits,
+    token_log_probs,
+)
+from jaxreason.rollout.sampling import Sampling, sample_token
+from jaxreason.sequences import Sequence, concatenate
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rollout:
+    """What was generated.
+
+    Attributes:
+        completion: Tokens and mask, `[batch, max_new_tokens]`; a stop token counts, what comes
+            after it is padding.
+        log_probs: Log-probability of each token under the distribution that it was drawn from,
+            `[batch, max_new_tokens]`; 0 for padding.
+    """
+
+    completion: Sequence
+    log_probs: Float[Array, "..."]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _State:
+    step: Int[Array, "..."]
+    tokens: Int[Array, "..."]
+    mask: Bool[Array, "..."]
+    log_probs: Float[Array, "..."]
+    done: Bool[Array, "..."]
+    cache: KVCache
+
+
+def generate(
+    config: ModelConfig,
+    params: Params,
+    prompts: Sequence,
+    key: PRNGKeyArray,
+    *,
+    max_new_tokens: int,
+    stop_tokens: tuple[int, ...],
+    sampling: Sampling = Sampling(),
+    pad_id: int = 0,
+) -> Rollout:
+    """Continues prompts until a stop token or `max_new_tokens`.
+
+    One program under `jit`: other prompts of the same padded shape compile nothing. Each row draws
+    from a key of its own, so its result does not depend on the batch around it or on sharding.
+
+    Args:
+        config: The decoder's shape.
+        params: From `model.init`.
+        prompts: Prompts `[batch, time]`, padded anywhere, with at least one token each.
+        key: One key, or one for each row `[batch]`.
+        max_new_tokens: The most tokens to generate; static.
+        stop_tokens: Tokens that end a row; static, may be empty.
+        sampling: The distribution to draw from; static.
+        pad_id: Fills places after a stop token.
+
+    Returns:
+        The rollout.
+
+    Raises:
+        ValueError: If shapes disagree or there is nothing to generate.
+
+    Example:
+        >>> from jaxreason.model import init
+        >>> config = ModelConfig(num_layers=1)
+        >>> tokens = jnp.array([[5, 6, 7]])
+        >>> rollout = generate(
+        ...     config, init(config, jax.random.key(0)), Sequence(tokens, tokens > 0),
+        ...     jax.random.key(1), max_new_tokens=4, stop_tokens=(2,))
+        >>> rollout.completion.tokens.shape
+        (1, 4)
+    """
+    batch, time = check_shape("prompts.tokens", prompts.tokens, ("batch", "time"))
+    check_shape("prompts.mask", prompts.mask, (batch, time))
+    check_that(max_new_tokens >= 1, f"max_new_tokens must be 1 or more; got {max_new_tokens}.")
+    uniform = _uniforms(key, batch, max_new_tokens)
+    logits, cache = prefill(
+        config, params, prompts.tokens, prompts.mask, num_slots=time + max_new_tokens - 1
+    )
+    stops = jnp.array(stop_tokens, jnp.int32)
+
+    def draw(state: _State, logits: Array) -> _State:
+        logits = sampling.transform(logits)
+        token = sample_token(logits, uniform[:, state.step])
+        log_prob = score_logits(logits, token).log_probs
+        active = ~state.done
+        write = lambda array, column: jax.lax.dynamic_update_slice_in_dim(  # noqa: E731
+            array, column[:, None], state.step, 1
+        )
+        return dataclasses.replace(
+            state,
+            step=state.step + 1,
+            tokens=write(state.tokens, jnp.where(active, token, pad_id)),
+            mask=write(state.mask, active),
+            log_probs=write(state.log_probs, jnp.where(active, log_prob, 0.0)),
+            done=state.done | (token[:, None] == stops).any(-1),
+        )
+
+    def advance(state: _State) -> _State:
+        last = jax.lax.dynamic_slice_in_dim(state.tokens, state.step - 1, 1, 1)[:, 0]
+        logits, cache = decode_step(config, params, last, state.cache)
+        return draw(dataclasses.replace(state, cache=cache), logits)
+
+    shape = (batch, max_new_tokens)
+    start = _State(
+        step=jnp.array(0, jnp.int32),
+        tokens=jnp.full(shape, pad_id, jnp.int32),
+        mask=jnp.zeros(shape, bool),
+        log_probs=jnp.zeros(shape, jnp.float32),
+        done=jnp.zeros((batch,), bool),
+        cache=cache,
+    )
+    going = lambda state: (state.step < max_new_tokens) & ~state.done.all()  # noqa: E731
+    end = jax.lax.while_loop(going, advance, draw(start, logits))
+    return Rollout(Sequence(end.tokens, end.mask), end.log_probs)
+
+
+def _uniforms(key: PRNGKeyArray, batch: int, steps: int) -> Float[Array, "batch step"]:
+    if key.ndim == 0:
+        key = jax.random.split(key, batch)
+    check_shape("key", key, (batch,))
+    return jax.vmap(lambda row: jax.random.uniform(row, (steps,)))(key)
+
+
+def completion_log_probs(
+    config: ModelConfig,
+    params: Params,
+    prompts: Sequence,
+    completion: Sequence,
+    *,
+    sampling: Sampling = Sampling(),
+    chunk_size: int = 4096,
+):
+    """Scores completions under the distribution that `generate` samples from.
+
+    Args:
+        config: The decoder's shape.
+        params: From `model.init`.
+        prompts: The prompts, `[batch, time]`.
+        completion: What followed them, `[batch, step]`.
+        sampling: The distribution; static.
+        chunk_size: Tokens whose logits exist at the same time.
+
+    Returns:
+        `TokenScores` of shape `[batch, step]`; those of padding mean nothing.
+    """
+    whole = concatenate([prompts, completion])
+    return token_log_probs(
+        config,
+        params,
+        whole.tokens,
+        start=prompts.tokens.shape[-1],
+        segment_ids=whole.mask.astype(jnp.int32),
+        transform=sampling.transform,
+        chunk_size=chunk_size,
+    )

@@ -1,0 +1,51 @@
+"""What the two-player game needs to know of a family of problems, as a set of pure functions."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jaxreason.sequences import Sequence
+
+Problem = Any
+"""A pytree of arrays; each family has its own."""
+
+SPLITS = ("train", "new_instances", "new_compositions")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A family of problems as pure functions of one (unbatched) problem; map them with `vmap`.
+
+    Attributes:
+        sample: `(key, split) -> problem`, with a split out of `SPLITS`.
+        abstraction_prompt: `(problem) -> Sequence`: what the abstraction generator is given.
+        solution_prompt: `(problem, abstraction, bare) -> Sequence`: what the solution generator
+            is given; where `bare` is true the abstraction is withheld, in the same width.
+        abstraction: `(problem) -> Sequence`: a right abstraction with its terminator, as the
+            generator would write it.
+        solution: `(problem) -> Sequence`: a worked solution with its terminator.
+        answer: `(solution) -> (values [width], valid [])`: the final answer as integers, equal
+            for equal answers; `valid` is false where none can be read off.
+        reward: `(problem, solution) -> []`: 1.0 if the final answer is right, else 0.0.
+        abstraction_is_right: `(problem, abstraction) -> []`: whether the abstraction names a rule
+            equivalent to the hidden one.
+        abstraction_stops: Tokens that end an abstraction.
+        solution_stops: Tokens that end a solution.
+        abstraction_length: Places that the longest abstraction takes, terminator included.
+        solution_length: Places that the longest worked solution takes, terminator included.
+    """
+
+    sample: Callable[[PRNGKeyArray, str], Problem]
+    abstraction_prompt: Callable[[Problem], Sequence]
+    solution_prompt: Callable[[Problem, Sequence, Bool[Array, ""]], Sequence]
+    abstraction: Callable[[Problem], Sequence]
+    solution: Callable[[Problem], Sequence]
+    answer: Callable[[Sequence], tuple[Int[Array, "width"], Bool[Array, ""]]]
+    reward: Callable[[Problem, Sequence], Float[Array, ""]]
+    abstraction_is_right: Callable[[Problem, Sequence], Bool[Array, ""]]
+    abstraction_stops: tuple[int, ...]
+    solution_stops: tuple[int, ...]
+    abstraction_length: int
+    solution_length: int

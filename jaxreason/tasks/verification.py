@@ -1,0 +1,72 @@
+"""Reading rules and answers back from tokens, and judging them, on the device."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from jaxreason.tasks.digit_lists import DigitList
+from jaxreason.tasks.rule_induction import RuleInductionConfig
+from jaxreason.sequences import Sequence
+from jaxreason.tasks.vocabulary import ANSWER, THEN, Vocabulary
+
+
+def parse_answer(
+    config: RuleInductionConfig, vocabulary: Vocabulary, solution: Sequence
+) -> tuple[DigitList, Bool[Array, ""]]:
+    """Reads the digits between the last `<answer>` and the end of sequence.
+
+    Args:
+        config: The difficulty, which gives the longest list.
+        vocabulary: The token ids.
+        solution: What the solution generator wrote, `[time]`, its valid tokens first.
+
+    Returns:
+        The list `[width]` and whether there is one: an answer must be closed by the end of
+        sequence, hold nothing but digits, and be no longer than `width`.
+    """
+    digit, is_digit = _lookup(solution, vocabulary.digit_ids())
+    position = jnp.arange(solution.tokens.shape[-1])
+    is_tag = solution.mask & (solution.tokens == vocabulary.id_of(ANSWER))
+    start = jnp.where(is_tag, position, -1).max() + 1
+    stops = (position >= start) & ~is_digit
+    end = jnp.where(stops, position, position.shape[0]).min()
+    closed = (solution.mask & (solution.tokens == vocabulary.eos_id) & (position == end)).any()
+    length = end - start
+    valid = is_tag.any() & closed & (length <= config.width)
+    length = jnp.where(valid, length, 0)
+    offset = jnp.arange(config.width)
+    digits = digit[jnp.clip(start + offset, 0, position.shape[0] - 1)]
+    return DigitList(jnp.where(offset < length, digits, 0), length), valid
+
+
+def parse_abstraction(
+    config: RuleInductionConfig, vocabulary: Vocabulary, abstraction: Sequence
+) -> tuple[Int[Array, "step"], Bool[Array, ""]]:
+    """Reads a rule back from its words, `reverse then add 3`.
+
+    Args:
+        config: The difficulty.
+        vocabulary: The token ids.
+        abstraction: Words without tags or terminator, `[time]`, valid tokens first.
+
+    Returns:
+        The rule `[max_steps]`, padded with -1, and whether the words are one: primitives of the
+        config joined by `then`, at most `max_steps` of them.
+    """
+    index, is_primitive = _lookup(abstraction, vocabulary.primitive_ids(config.primitives))
+    is_then = abstraction.mask & (abstraction.tokens == vocabulary.id_of(THEN))
+    position = jnp.arange(abstraction.tokens.shape[-1])
+    fits = jnp.where(position % 2 == 0, is_primitive, is_then) | ~abstraction.mask
+    length = abstraction.length
+    valid = fits.all() & (length % 2 == 1) & (length < 2 * config.max_steps)
+    slots = jnp.where(is_primitive, index, -1)
+    slots = jnp.pad(slots, (0, max(0, 2 * config.max_steps - slots.shape[0])), constant_values=-1)
+    rule = slots[: 2 * config.max_steps : 2]
+    return jnp.where(valid, rule, -1), valid
+
+
+def _lookup(
+    sequence: Sequence, ids: Int[Array, "symbol"]
+) -> tuple[Int[Array, "time"], Bool[Array, "time"]]:
+    """Finds each token's index in `ids`, and whether it is there at all."""
+    match = (sequence.tokens[:, None] == ids) & sequence.mask[:, None]
+    return match.argmax(-1), match.any(-1)
