@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence as Seq
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jaxtyping import Array, Bool, Int
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+@no_type_check
 class Sequence:
     """Token ids and which of them count; padding may stand anywhere.
 

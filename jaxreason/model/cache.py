@@ -1,6 +1,7 @@
 """The key-value cache: prefill it with prompts, then decode one token at a time."""
 
 import dataclasses
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jaxreason.model.transformer import Params, attention_mask, positions_of, un
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+@no_type_check
 class KVCache:
     """Keys and values of the tokens so far; slots are shared by the rows, positions are not.
 
@@ -65,7 +67,8 @@ def prefill(
     batch, time = check_shape("tokens", tokens, ("batch", "time"))
     check_shape("mask", mask, (batch, time))
     check_that(
-        num_slots >= time, f"num_slots must be at least the prompts' {time} tokens; got {num_slots}."
+        num_slots >= time,
+        f"num_slots must be at least the prompts' {time} tokens; got {num_slots}.",
     )
     segment_ids = mask.astype(jnp.int32)
     positions = positions_of(segment_ids)

@@ -11,7 +11,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxreason.model.config import ModelConfig
 
-KeysValues = tuple[Float[Array, "batch slot kv_head head_dim"], Float[Array, "batch slot kv_head head_dim"]]
+KeysValues = tuple[
+    Float[Array, "batch slot kv_head head_dim"], Float[Array, "batch slot kv_head head_dim"]
+]
 
 
 def attend(

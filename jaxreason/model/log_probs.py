@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ LogitsTransform = Callable[[Float[Array, "... vocab"]], Float[Array, "... vocab"
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+@no_type_check
 class TokenScores:
     """What a model thinks of given tokens.
 
@@ -83,12 +85,12 @@ def score_hidden(
         return score_logits(transform(unembed(config, params, chunk[0])), chunk[1])
 
     count = batch * time
-    flat = hidden.reshape(count, -1), targets.reshape(count)
-    chunks = -(-count // chunk_size)
-    size = -(-count // chunks) if count else 0
+    flat = hidden.reshape(count, config.dim), targets.reshape(count)
+    chunks = max(1, -(-count // chunk_size))
+    size = -(-count // chunks)
     padding = chunks * size - count
     padded = (
-        jnp.pad(flat[0], ((0, padding), (0, 0))).reshape(chunks, size, -1),
+        jnp.pad(flat[0], ((0, padding), (0, 0))).reshape(chunks, size, config.dim),
         jnp.pad(flat[1], (0, padding)).reshape(chunks, size),
     )
     scores = jax.lax.map(score, padded)

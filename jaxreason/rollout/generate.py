@@ -1,6 +1,7 @@
 """Compiled generation: prefill, then a loop that ends when every row has stopped."""
 
 import dataclasses
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jaxreason.model import (
     KVCache,
     ModelConfig,
     Params,
+    TokenScores,
     decode_step,
     prefill,
     score_logits,
@@ -22,6 +24,7 @@ from jaxreason.sequences import Sequence, concatenate
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+@no_type_check
 class Rollout:
     """What was generated.
 
@@ -38,6 +41,7 @@ class Rollout:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+@no_type_check
 class _State:
     step: Int[Array, "..."]
     tokens: Int[Array, "..."]
@@ -149,7 +153,7 @@ def completion_log_probs(
     *,
     sampling: Sampling = Sampling(),
     chunk_size: int = 4096,
-):
+) -> TokenScores:
     """Scores completions under the distribution that `generate` samples from.
 
     Args:

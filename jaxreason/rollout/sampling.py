@@ -78,6 +78,10 @@ def sample_token(
     """
     weights = jnp.exp(logits - logits.max(-1, keepdims=True))
     cumulative = jnp.cumsum(weights, axis=-1)
-    total = cumulative[..., -1:]
-    threshold = jnp.minimum(uniform[..., None] * total, jnp.nextafter(total, jnp.zeros_like(total)))
-    return (cumulative <= threshold).sum(-1, dtype=jnp.int32)
+    beyond = cumulative > uniform[..., None] * cumulative[..., -1:]
+    # A parallel cumulative sum is rounded unevenly: it may rise where a weight is 0.
+    possible = weights > 0
+    token = jnp.arange(logits.shape[-1])
+    first = jnp.where(possible & beyond, token, logits.shape[-1]).min(-1)
+    last = jnp.where(possible, token, 0).max(-1)
+    return jnp.minimum(first, last)

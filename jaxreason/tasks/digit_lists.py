@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jaxtyping import Array, Bool, Int
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+@no_type_check
 class DigitList:
     """A list of digits in a fixed width; entries from `length` on are 0.
 

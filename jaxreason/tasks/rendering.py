@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxreason.sequences import Sequence, concatenate, constant_sequence
 from jaxreason.tasks.digit_lists import DigitList
 from jaxreason.tasks.rule_induction import Problem, RuleInductionConfig
-from jaxreason.sequences import Sequence, concatenate, constant_sequence
 from jaxreason.tasks.vocabulary import (
     ABSTRACTION,
     ANSWER,
@@ -83,7 +83,7 @@ def _rule_words(config: RuleInductionConfig, vocabulary: Vocabulary, problem: Pr
 def solution_tokens(
     config: RuleInductionConfig, vocabulary: Vocabulary, problem: Problem
 ) -> Sequence:
-    """Renders the worked solution, ` reverse -> 365 add 3 -> 698<answer>698`, without terminator."""
+    """Renders the worked solution, ` reverse -> 365 add 3 -> 698<answer>698`, without its end."""
     words = _rule_words(config, vocabulary, problem)
     arrow = _symbol(vocabulary, ARROW)
 

@@ -12,10 +12,11 @@ sum of its digits is 0 modulo 10, so that every instance is on one side for good
 """
 
 import dataclasses
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxreason.checks import check_that
 from jaxreason.tasks.digit_lists import PRIMITIVES, DigitList, apply_rule
@@ -63,6 +64,7 @@ class RuleInductionConfig:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+@no_type_check
 class Problem:
     """One problem; the last row of `inputs` and `outputs` is the query and its answer.
 
@@ -108,7 +110,7 @@ def rule_table(config: RuleInductionConfig) -> RuleTable:
 
 
 def sample(config: RuleInductionConfig, key: PRNGKeyArray, split: str = "train") -> Problem:
-    """Draws one problem, uniform over the rules and the instances of a split.
+    """Draws one problem: the number of steps, a rule of as many, an instance, each uniformly.
 
     Args:
         config: The difficulty.
@@ -135,11 +137,17 @@ def sample(config: RuleInductionConfig, key: PRNGKeyArray, split: str = "train")
         f"the split {split} has no rules: raise held_out or max_steps in the config.",
     )
     rule_key, inputs_key = jax.random.split(key)
-    rule = rules[jax.random.randint(rule_key, (), 0, len(rules))]
+    rule = rules[jax.random.categorical(rule_key, _log_weights(rules))]
     inputs = _sample_inputs(config, inputs_key, held_out=split != "train")
     steps = jax.vmap(lambda values: apply_rule(config.primitives, rule, values))(inputs)
     outputs = jax.tree.map(lambda leaf: leaf[:, -1], steps)
     return Problem(rule, inputs, outputs, trace=jax.tree.map(lambda leaf: leaf[-1], steps))
+
+
+def _log_weights(rules: Int[Array, "rule step"]) -> Float[Array, "rule"]:
+    """Returns log-weights under which every number of steps is as likely as any other."""
+    steps = (rules >= 0).sum(-1)
+    return -jnp.log((steps[:, None] == steps[None, :]).sum(-1).astype(jnp.float32))
 
 
 def _sample_inputs(config: RuleInductionConfig, key: PRNGKeyArray, *, held_out: bool) -> DigitList:
@@ -147,7 +155,7 @@ def _sample_inputs(config: RuleInductionConfig, key: PRNGKeyArray, *, held_out: 
     digits_key, residue_key = jax.random.split(key)
     rows = config.num_examples + 1
     digits = jax.random.randint(digits_key, (rows * config.list_length,), 0, 10)
-    residue = jax.random.randint(residue_key, (), 1, 10) * (not held_out)
+    residue = 0 if held_out else jax.random.randint(residue_key, (), 1, 10)
     last = (residue - instance_residue(digits.at[-1].set(0))) % 10
     digits = digits.at[-1].set(last).reshape(rows, config.list_length)
     padded = jnp.pad(digits, ((0, 0), (0, config.width - config.list_length)))

@@ -5,10 +5,10 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxreason.sequences import Sequence, compact, concatenate, constant_sequence
 from jaxreason.tasks.rendering import abstraction_tokens, problem_tokens, solution_tokens
 from jaxreason.tasks.rule_induction import Problem, RuleInductionConfig, sample
 from jaxreason.tasks.rules import probe_lists, same_function
-from jaxreason.sequences import Sequence, compact, concatenate, constant_sequence
 from jaxreason.tasks.task import Task
 from jaxreason.tasks.verification import parse_abstraction, parse_answer
 from jaxreason.tasks.vocabulary import ABSTRACTION, SOLUTION, Vocabulary

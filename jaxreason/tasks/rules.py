@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ _NUM_PROBES = 128
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+@no_type_check
 class RuleTable:
     """The rules of a task, one representative for each distinct function.
 

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from jaxreason.sequences import Sequence
 from jaxreason.tasks.digit_lists import DigitList
 from jaxreason.tasks.rule_induction import RuleInductionConfig
-from jaxreason.sequences import Sequence
 from jaxreason.tasks.vocabulary import ANSWER, THEN, Vocabulary
 
 

@@ -1,0 +1,67 @@
+# make demo, make test, make lint: each makes .venv first, from pinned versions, when it is not there.
+# Another Python: make PYTHON=python3.12 test
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint env clean
+
+BIN := .venv/bin
+# Remembers the interpreter asked for, so that naming another one makes the environment again.
+STAMP := .venv/.made$(if $(PYTHON),-by$(subst /,_,$(PYTHON)))
+# Names on the path may not run (a version manager's stand-ins), and some Pythons lack venv's parts.
+CANDIDATES := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
+USABLE := import sys, ensurepip, ssl, venv; sys.exit(sys.version_info < (3, 11))
+# Test processes; each traces and loads for itself, which on two cores costs more than it gains.
+WORKERS ?= 0
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## run the whole job on a small scale and write runs/demo/report.html
+	$(BIN)/python -m train.pipeline demo
+
+test: $(STAMP) ## check the code and run every test and every example
+	@lint=0; $(MAKE) --no-print-directory lint || lint=$$?; \
+	echo "$(BIN)/python -m pytest"; \
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal; \
+	exit $$lint
+
+lint: $(STAMP) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+env: $(STAMP) ## make .venv from the versions in constraints/
+
+clean: ## remove the environment, caches and builds (runs/ stays)
+	rm -rf .venv .cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml $(wildcard constraints/*.txt)
+	@python=; \
+	for candidate in $(CANDIDATES); do \
+		if "$$candidate" -c '$(USABLE)' >/dev/null 2>&1; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "No working Python 3.11 or later (with venv and ssl) among: $(CANDIDATES)." \
+			"Install one, or name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; \
+		exit 1; \
+	fi; \
+	version=$$("$$python" -c 'import sys; print("3%02d" % sys.version_info[1])'); \
+	pins=; \
+	for file in constraints/py3*.txt; do \
+		minor=$${file#constraints/py3}; minor=$$(printf '3%02d' "$${minor%.txt}"); \
+		if [ -z "$$pins" ] || [ "$$minor" -le "$$version" ]; then pins=$$file; fi; \
+	done; \
+	echo "Making .venv with $$("$$python" --version) and $$pins (a minute or two)"; \
+	rm -rf .venv; \
+	"$$python" -m venv .venv; \
+	install="$(BIN)/python -m pip install --disable-pip-version-check --constraint $$pins"; \
+	$$install --quiet --quiet hatchling; \
+	$$install --no-build-isolation --editable '.[train,dev]' 2>.venv/pip-errors.log \
+		| awk '/^ *Collecting/ && ++n % 20 == 0 { print "  " n " packages found"; fflush() } \
+			/^Installing collected/ { print "  installing them"; fflush() }' \
+		|| { cat .venv/pip-errors.log >&2; exit 1; }
+	@touch .venv/.made $@

@@ -1,0 +1,1 @@
+"""Experiments: one frozen dataclass each, `CONFIG`, by the name of its file."""

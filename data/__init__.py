@@ -1,0 +1,1 @@
+"""Where examples come from: corpora, tokenizers, renderers and input pipelines."""

@@ -1,0 +1,196 @@
+"""What a training program calls: the tokenizer and the mixtures, from the cache if there."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.cache import cached, default_cache_dir, digest
+from data.config import DataConfig
+from data.corpora import Corpora
+from data.documents import (
+    abstraction_example,
+    imperfect_teacher,
+    reasoning_document,
+    solution_example,
+    text_document,
+)
+from data.mixture import FIELDS, PackedMixture, PackedSource
+from data.tokenizer import Tokenizer
+from jaxreason.mixture import Document, Packed, best_fit, concatenate_and_cut
+from jaxreason.tasks import RuleInductionConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingData:
+    """The data of pretraining."""
+
+    tokenizer: Tokenizer
+    """Trained on both corpora."""
+    mixture: PackedMixture
+    """Docstrings and worked problems at the configured reasoning density."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SFTData:
+    """The data of the two warm starts."""
+
+    tokenizer: Tokenizer
+    """The tokenizer of pretraining."""
+    abstraction: PackedMixture
+    """Problem -> abstraction, from an imperfect teacher."""
+    solution: PackedMixture
+    """Problem and abstraction -> worked solution, and some problems without an abstraction."""
+
+
+def prepare_pretraining(
+    config: DataConfig,
+    task: RuleInductionConfig,
+    *,
+    batch_size: int,
+    cache_dir: Path | None = None,
+) -> PretrainingData:
+    """Prepares the tokenizer and the pretraining mixture.
+
+    Args:
+        config: The data's settings.
+        task: The difficulty of the problems.
+        batch_size: Sequences in a batch.
+        cache_dir: Where prepared artefacts live; default: the user's cache.
+
+    Returns:
+        The tokenizer and the mixture.
+
+    Raises:
+        ValueError: If a source is empty, a document does not fit, or the density can't be had.
+    """
+    corpora = Corpora(config, task, cache_dir or default_cache_dir())
+    tokenizer = corpora.tokenizer
+
+    def documents(bare: bool) -> list[Document]:
+        records = corpora.pretraining_records
+        return [reasoning_document(tokenizer, record, bare=bare) for record in records]
+
+    def texts() -> list[Document]:
+        return [text_document(tokenizer, text) for text in corpora.docstrings]
+
+    bare_share = config.pretraining_bare_share
+    sources = [
+        _source(corpora, "docstrings", texts, concatenate_and_cut, is_reasoning=False),
+        _source(corpora, "problems", lambda: documents(False), best_fit, weight=1 - bare_share),
+        _source(corpora, "bare_problems", lambda: documents(True), best_fit, weight=bare_share),
+    ]
+    return PretrainingData(
+        tokenizer, _mixture(config, sources, config.reasoning_density, batch_size)
+    )
+
+
+def prepare_tokenizer(
+    config: DataConfig, task: RuleInductionConfig, *, cache_dir: Path | None = None
+) -> Tokenizer:
+    """Prepares the tokenizer of pretraining alone.
+
+    Args:
+        config: The data's settings.
+        task: The difficulty of the problems.
+        cache_dir: Where prepared artefacts live; default: the user's cache.
+
+    Returns:
+        The tokenizer.
+    """
+    return Corpora(config, task, cache_dir or default_cache_dir()).tokenizer
+
+
+def prepare_sft(
+    config: DataConfig,
+    task: RuleInductionConfig,
+    *,
+    batch_size: int,
+    cache_dir: Path | None = None,
+) -> SFTData:
+    """Prepares the mixtures of the two warm starts, on problems that pretraining has not seen.
+
+    Args:
+        config: The data's settings.
+        task: The difficulty of the problems.
+        batch_size: Sequences in a batch.
+        cache_dir: Where prepared artefacts live; default: the user's cache.
+
+    Returns:
+        The tokenizer of pretraining and the two mixtures.
+
+    Raises:
+        ValueError: If a source is empty or a document does not fit.
+    """
+    corpora = Corpora(config, task, cache_dir or default_cache_dir())
+    tokenizer = corpora.tokenizer
+
+    def abstractions() -> list[Document]:
+        records = corpora.sft_records
+        right = [record.abstraction for record in records]
+        taught = imperfect_teacher(right, error=config.teacher_error, seed=config.seed)
+        pairs = zip(records, taught, strict=True)
+        records = [dataclasses.replace(record, abstraction=text) for record, text in pairs]
+        return [abstraction_example(tokenizer, record) for record in records]
+
+    def solutions(bare: bool) -> list[Document]:
+        return [solution_example(tokenizer, record, bare=bare) for record in corpora.sft_records]
+
+    bare_share = config.bare_share
+    teacher = (config.teacher_error, config.seed)
+    generator = [_source(corpora, "abstractions", abstractions, best_fit, depends_on=teacher)]
+    solver = [
+        _source(corpora, "solutions", lambda: solutions(False), best_fit, weight=1 - bare_share),
+        _source(corpora, "bare_solutions", lambda: solutions(True), best_fit, weight=bare_share),
+    ]
+    return SFTData(
+        tokenizer,
+        abstraction=_mixture(config, generator, 1.0, batch_size),
+        solution=_mixture(config, solver, 1.0, batch_size),
+    )
+
+
+def _mixture(
+    config: DataConfig, sources: Sequence[PackedSource], density: float, batch_size: int
+) -> PackedMixture:
+    return PackedMixture(
+        sources,
+        density=density,
+        block_size=config.block_size,
+        batch_size=batch_size,
+        seed=config.seed,
+    )
+
+
+def _source(
+    corpora: Corpora,
+    name: str,
+    documents: Callable[[], list[Document]],
+    pack: Callable[[Sequence[Document], int], Packed],
+    *,
+    is_reasoning: bool = True,
+    weight: float = 1.0,
+    depends_on: tuple = (),
+) -> PackedSource:
+    """Packs a source, or loads it from the cache."""
+    length = corpora.config.sequence_length
+
+    def build(folder: Path) -> None:
+        rendered = documents()
+        try:
+            packed = pack(rendered, length)
+        except ValueError as error:
+            raise ValueError(f"source {name}: {error}") from error
+        for field in FIELDS:
+            np.save(folder / f"{field}.npy", getattr(packed, field))
+        (folder / "info.json").write_text(json.dumps({"num_documents": len(rendered)}))
+
+    key = digest(corpora=corpora.key, length=length, depends_on=depends_on)
+    folder = cached(corpora.cache_dir, name, key, build)
+    arrays = {field: np.load(folder / f"{field}.npy", mmap_mode="r") for field in FIELDS}
+    info = json.loads((folder / "info.json").read_text())
+    return PackedSource(
+        name, Packed(**arrays), is_reasoning, weight=weight, num_documents=info["num_documents"]
+    )

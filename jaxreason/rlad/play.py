@@ -1,0 +1,203 @@
+"""Playing the game: abstractions for each problem, solutions under each abstraction."""
+
+import dataclasses
+from typing import no_type_check
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from jaxreason.checks import check_shape
+from jaxreason.model import ModelConfig, Params
+from jaxreason.rollout import Rollout, Sampling, generate
+from jaxreason.sequences import Sequence
+from jaxreason.tasks import Task
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+@no_type_check
+class Play:
+    """What both players wrote, and how it went.
+
+    Attributes:
+        problems: The problems, `[problem]`.
+        abstraction_prompts: `[problem, abstraction]`.
+        abstractions: What the abstraction generator wrote, `[problem, abstraction]`.
+        solution_prompts: `[problem, abstraction + bare, solution]`.
+        solutions: What the solution generator wrote, `[problem, abstraction + bare, solution]`.
+        rewards: 1.0 where the answer is right, `[problem, abstraction + bare, solution]`.
+        bare: Which slots had no abstraction, `[problem, abstraction + bare]`; the last ones.
+    """
+
+    problems: PyTree
+    abstraction_prompts: Sequence
+    abstractions: Rollout
+    solution_prompts: Sequence
+    solutions: Rollout
+    rewards: Float[Array, "..."]
+    bare: Bool[Array, "..."]
+
+
+def fold(tree: PyTree, axes: int) -> PyTree:
+    """Merges the first `axes` axes of every leaf into one.
+
+    Example:
+        >>> fold(jnp.zeros((2, 3, 4)), 2).shape
+        (6, 4)
+    """
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), tree)
+
+
+def unfold(tree: PyTree, shape: tuple[int, ...]) -> PyTree:
+    """Splits the first axis of every leaf into `shape`; undoes `fold`.
+
+    Example:
+        >>> unfold(jnp.zeros((6, 4)), (2, 3)).shape
+        (2, 3, 4)
+    """
+    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), tree)
+
+
+def propose(
+    task: Task,
+    config: ModelConfig,
+    params: Params,
+    problems: PyTree,
+    keys: PRNGKeyArray,
+    *,
+    abstractions: int,
+    sampling: Sampling,
+) -> tuple[Sequence, Rollout]:
+    """Writes abstractions for each problem.
+
+    Args:
+        task: The family of problems.
+        config: The abstraction generator's shape.
+        params: Its parameters.
+        problems: Problems with one batch axis.
+        keys: One key for each problem.
+        abstractions: How many for each problem; static.
+        sampling: The distribution to draw from; static.
+
+    Returns:
+        Prompts and what was written, `[problem, abstraction]`.
+    """
+    (count,) = check_shape("keys", keys, ("problem",))
+    prompts = jax.vmap(task.abstraction_prompt)(problems)
+    prompts = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], abstractions, axis=1), prompts)
+    row_keys = jax.vmap(lambda key: jax.random.split(key, abstractions))(keys)
+    rollout = generate(
+        config,
+        params,
+        fold(prompts, 2),
+        row_keys.reshape(-1),
+        max_new_tokens=task.abstraction_length,
+        stop_tokens=task.abstraction_stops,
+        sampling=sampling,
+    )
+    return prompts, unfold(rollout, (count, abstractions))
+
+
+def solve(
+    task: Task,
+    config: ModelConfig,
+    params: Params,
+    problems: PyTree,
+    abstractions: Sequence,
+    bare: Bool[Array, "problem abstraction"],
+    keys: PRNGKeyArray,
+    *,
+    solutions: int,
+    sampling: Sampling,
+) -> tuple[Sequence, Rollout, Float[Array, "problem abstraction solution"]]:
+    """Writes and checks solutions under each abstraction.
+
+    Args:
+        task: The family of problems.
+        config: The solution generator's shape.
+        params: Its parameters.
+        problems: Problems with one batch axis.
+        abstractions: Abstractions `[problem, abstraction]`.
+        bare: Where the abstraction is withheld.
+        keys: One key for each problem.
+        solutions: How many under each abstraction; static.
+        sampling: The distribution to draw from; static.
+
+    Returns:
+        Prompts, what was written, and the rewards, `[problem, abstraction, solution]`.
+    """
+    count, slots = check_shape("bare", bare, ("problem", "abstraction"))
+    check_shape("keys", keys, (count,))
+    prompt_of = jax.vmap(jax.vmap(task.solution_prompt, (None, 0, 0)))
+    prompts = prompt_of(problems, abstractions, bare)
+    prompts = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, :, None], solutions, axis=2), prompts)
+    row_keys = jax.vmap(lambda key: jax.random.split(key, slots * solutions))(keys)
+    rollout = generate(
+        config,
+        params,
+        fold(prompts, 3),
+        row_keys.reshape(-1),
+        max_new_tokens=task.solution_length,
+        stop_tokens=task.solution_stops,
+        sampling=sampling,
+    )
+    rollout = unfold(rollout, (count, slots, solutions))
+    reward_of = jax.vmap(jax.vmap(jax.vmap(task.reward, (None, 0)), (None, 0)))
+    return prompts, rollout, reward_of(problems, rollout.completion)
+
+
+def play(
+    task: Task,
+    models: tuple[ModelConfig, ModelConfig],
+    params: tuple[Params, Params],
+    problems: PyTree,
+    keys: PRNGKeyArray,
+    *,
+    abstractions: int,
+    solutions: int,
+    bare: int,
+    sampling: tuple[Sampling, Sampling],
+) -> Play:
+    """Plays one round: abstractions, then solutions under each and, `bare` times, without.
+
+    Args:
+        task: The family of problems.
+        models: The shapes of the abstraction and the solution generator.
+        params: Their parameters.
+        problems: Problems with one batch axis.
+        keys: One key for each problem: nothing depends on how the batch is cut.
+        abstractions: Abstractions for each problem; static.
+        solutions: Solutions under each abstraction; static.
+        bare: Slots without an abstraction for each problem; static.
+        sampling: The distributions of the two players; static.
+
+    Returns:
+        The play.
+    """
+    (count,) = check_shape("keys", keys, ("problem",))
+    both = jax.vmap(jax.random.split)(keys)
+    prompts, written = propose(
+        task,
+        models[0],
+        params[0],
+        problems,
+        both[:, 0],
+        abstractions=abstractions,
+        sampling=sampling[0],
+    )
+    slots = jnp.minimum(jnp.arange(abstractions + bare), abstractions - 1)
+    given = jax.tree.map(lambda leaf: leaf[:, slots], written.completion)
+    is_bare = jnp.broadcast_to(jnp.arange(abstractions + bare) >= abstractions, (count, len(slots)))
+    solution_prompts, solved, rewards = solve(
+        task,
+        models[1],
+        params[1],
+        problems,
+        given,
+        is_bare,
+        both[:, 1],
+        solutions=solutions,
+        sampling=sampling[1],
+    )
+    return Play(problems, prompts, written, solution_prompts, solved, rewards, is_bare)

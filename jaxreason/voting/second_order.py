@@ -1,0 +1,158 @@
+"""Second order: how the agents' answers go together, without knowing who is right."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxreason.checks import check_shape, check_that
+from jaxreason.voting.ballots import NumOptions, cast_ballots
+from jaxreason.voting.result import Votes, decide
+
+
+def pairwise_conditionals(
+    answers: Int[Array, "question agent"], num_options: int
+) -> Float[Array, "agent option agent option"]:
+    """Estimates P(A_i = s | A_j = a) at `[i, s, j, a]` by counting, without any labels.
+
+    Only questions that both agents answered count. Where there is none with A_j = a, the estimate
+    is uniform, 1 / K.
+
+    See "Beyond Majority Voting: LLM Aggregation by Leveraging Higher-Order Information" by Ai et
+    al. (https://arxiv.org/abs/2510.01499), Section 4.3.
+
+    Args:
+        answers: Option indices, -1 where an agent abstained.
+        num_options: The number of options K of every question.
+
+    Returns:
+        The conditionals, which sum to 1 over `s`.
+
+    Raises:
+        ValueError: If the shape of `answers` or `num_options` is wrong.
+
+    Example:
+        >>> conditionals = pairwise_conditionals(jnp.array([[0, 0], [1, 0], [1, 1]]), 2)
+        >>> conditionals[0, :, 1, 0].tolist()  # agent 1 said 0 twice; agent 0 said 0 once
+        [0.5, 0.5]
+    """
+    ballots, _ = cast_ballots(answers, num_options, None)
+    pairs = jnp.einsum("qis,qja->isja", ballots, ballots, precision="highest")
+    totals = jnp.sum(pairs, axis=1, keepdims=True)
+    return jnp.where(totals > 0, pairs / jnp.maximum(totals, 1.0), 1.0 / num_options)
+
+
+def isp(
+    answers: Int[Array, "question agent"],
+    num_options: NumOptions,
+    *,
+    conditionals: Float[Array, "agent option agent option"] | None = None,
+    max_options: int | None = None,
+    ties: str = "split",
+    key: PRNGKeyArray | None = None,
+) -> Votes:
+    """Picks the option whose votes most exceed what counterfactual answers predict.
+
+    The inverse surprisingly popular (ISP) score is, for N agents and K options,
+
+        Adv(s) = sum_i 1{a_i = s} - sum_i S(s, i),
+        S(s, i) = 1 / (N - 1) sum_{j != i} 1 / (K - 1) sum_{a != a_j} P(A_i = s | A_j = a),
+
+    and sums to 0 over s. Only agents that answered the question enter it; if one alone did, S is
+    1 / K, which leaves that agent's vote, as in `majority`.
+
+    With one K for all questions, the conditionals are `pairwise_conditionals`. If K differs, option
+    labels cannot be pooled, and the conditionals are the symmetric ones that random labels give:
+    P(A_i = a | A_j = a) = 1 / K + (K - 1) / K r_ij, and (1 - r_ij) / K for every other option. Here
+    r_ij is the mean of (K 1{a_i = a_j} - 1) / (K - 1) over the questions that both answered, at
+    least -1 / (K - 1) on each question, and 0 if there are none. ISP is then a weighted vote: w_j
+    is 1 + mean_{i != j} r_ij / (K - 1), and the votes' mean is subtracted from the scores.
+
+    See "Beyond Majority Voting: LLM Aggregation by Leveraging Higher-Order Information" by Ai et
+    al. (https://arxiv.org/abs/2510.01499), Algorithm 2, Eqs. 5 and 6.
+
+    Args:
+        answers: Option indices, -1 where an agent abstained.
+        num_options: The number of options, one for all questions or one a question.
+        conditionals: P(A_i = s | A_j = a) at `[i, s, j, a]`, such as those of other questions; if
+            None they are estimated from these, as in the paper. Only for one number of options.
+        max_options: The most options of any question, if `num_options` is an array.
+        ties: `"split"`, `"random"` or `"first"`.
+        key: Randomness, for `ties="random"`.
+
+    Returns:
+        The votes, with weights `[question, agent]` if `num_options` is an array.
+
+    Raises:
+        ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong, or `conditionals`
+            are given for an array `num_options`.
+
+    Example:
+        >>> rows = "0001 1101 0010 1111 1010 0000 1110 0100".split()
+        >>> answers = jnp.array([[int(answer) for answer in row] for row in rows])
+        >>> isp(answers, 2).answers.tolist()  # the fifth is a tie of the majority
+        [0, 1, 0, 1, 1, 0, 1, 0]
+        >>> print(isp(answers, 2).scores[0].round(4))  # +-73 / 60
+        [ 1.2167 -1.2167]
+    """
+    ballots, exists = cast_ballots(answers, num_options, max_options)
+    if isinstance(num_options, int):
+        if conditionals is None:
+            conditionals = pairwise_conditionals(answers, num_options)
+        check_shape("conditionals", conditionals, ballots.shape[1:] * 2)
+        scores = _advantages(ballots, conditionals)
+        return decide(scores, ballots, exists, ties=ties, key=key)
+    check_that(
+        conditionals is None,
+        "conditionals need one number of options for all questions; num_options is an array.",
+    )
+    weights = _symmetric_weights(ballots, exists)
+    votes = ballots * weights[:, :, None]
+    share = jnp.sum(votes, axis=(1, 2)) / jnp.sum(exists, axis=1, dtype=votes.dtype)
+    scores = jnp.sum(votes, axis=1) - share[:, None]
+    return decide(scores, ballots, exists, ties=ties, key=key, weights=weights)
+
+
+def _advantages(
+    ballots: Float[Array, "question agent option"],
+    conditionals: Float[Array, "agent option agent option"],
+) -> Float[Array, "question option"]:
+    """Returns Adv(s) of each question, given P(A_i = s | A_j = a) at `[i, s, j, a]`."""
+    agents, options = ballots.shape[1:]
+    counterfactual = (jnp.sum(conditionals, axis=-1, keepdims=True) - conditionals) / (options - 1)
+    others = 1.0 - jnp.eye(agents, dtype=ballots.dtype)
+    counterfactual = counterfactual * others[:, None, :, None]
+    predicted = jnp.einsum("qja,isja->qis", ballots, counterfactual, precision="highest")
+    peers = _count_peers(ballots)[:, None, None]
+    predicted = jnp.where(peers > 0, predicted / jnp.maximum(peers, 1.0), 1.0 / options)
+    answered = jnp.sum(ballots, axis=-1, keepdims=True)
+    return jnp.sum(ballots - answered * predicted, axis=1)
+
+
+def _symmetric_weights(
+    ballots: Float[Array, "question agent option"], exists: Array
+) -> Float[Array, "question agent"]:
+    """Returns 1 + mean_{i != j} r_ij / (K - 1), over the agents i that answered the question."""
+    agents = ballots.shape[1]
+    options = jnp.maximum(jnp.sum(exists, axis=1, dtype=ballots.dtype), 2.0)
+    answered = jnp.sum(ballots, axis=-1)
+    agreement = _agreement(ballots, answered, options)
+    agreement = agreement * (1.0 - jnp.eye(agents, dtype=ballots.dtype))
+    floor = -1.0 / (options - 1.0)
+    bounded = jnp.maximum(agreement[None, :, :], floor[:, None, None])
+    total = jnp.sum(bounded * answered[:, :, None], axis=1)
+    scale = jnp.maximum(_count_peers(ballots), 1.0) * (options - 1.0)
+    return 1.0 + total / scale[:, None]
+
+
+def _agreement(ballots: Array, answered: Array, options: Array) -> Float[Array, "agent agent"]:
+    """Returns r_ij, the mean of (K 1{a_i = a_j} - 1) / (K - 1) over co-answered questions."""
+    same_weight = (options / (options - 1.0))[:, None, None]
+    same = jnp.einsum("qis,qjs->ij", ballots * same_weight, ballots, precision="highest")
+    offset = answered * (1.0 / (options - 1.0))[:, None]
+    both = jnp.einsum("qi,qj->ij", answered, answered, precision="highest")
+    chance = jnp.einsum("qi,qj->ij", offset, answered, precision="highest")
+    return (same - chance) / jnp.maximum(both, 1.0)
+
+
+def _count_peers(ballots: Float[Array, "question agent option"]) -> Float[Array, " question"]:
+    """Returns how many agents besides one answered each question; -1 if nobody did."""
+    return jnp.sum(ballots, axis=(1, 2)) - 1.0

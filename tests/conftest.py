@@ -1,0 +1,68 @@
+"""Strict settings for all tests, a compile cache between runs, and simulated devices."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import hypothesis
+import jax
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Set for this process and, through the environment, for the programs that tests start.
+# A variable that is set already wins: JAX_PLATFORMS=cuda runs the tests on a GPU.
+JAX_SETTINGS = {
+    "jax_platforms": "cpu",
+    "jax_compilation_cache_dir": str(ROOT / ".cache" / "jax"),
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+}
+for name, value in JAX_SETTINGS.items():
+    if name.upper() not in os.environ:
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# The same examples in every run, without a time limit: the first example of a shape compiles.
+hypothesis.settings.register_profile(
+    "jaxreason", deadline=None, derandomize=True, database=None, max_examples=25
+)
+hypothesis.settings.load_profile("jaxreason")
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "standard_promotion: run with jax's usual dtype promotion, not the strict one"
+    )
+
+
+@pytest.fixture(autouse=True)
+def _dtype_promotion(request):
+    marked = request.node.get_closest_marker("standard_promotion")
+    with jax.numpy_dtype_promotion("standard" if marked else "strict"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def run_with_devices():
+    """Returns `run(code, n)`: runs Python code on n simulated CPU devices, returns what it printed.
+
+    The number of devices is fixed when jax starts, so each call is a process of its own.
+    """
+
+    def run(code: str, n: int) -> str:
+        start = f"import jax\njax.config.update('jax_num_cpu_devices', {n})\n"
+        finished = subprocess.run(
+            [sys.executable, "-c", start + textwrap.dedent(code)],
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert finished.returncode == 0, f"with {n} devices:\n{finished.stderr}"
+        return finished.stdout
+
+    return run

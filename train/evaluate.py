@@ -1,0 +1,170 @@
+"""Evaluation on held-out problems after every stage: `python -m train.evaluate [NAME] [...]`."""
+
+import dataclasses
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxreason.tasks import Vocabulary
+from train.config import ExperimentConfig
+from train.intervals import difference_interval, mean_interval
+from train.loop import Run, add_seconds
+from train.measure import (
+    AVERAGE,
+    GREEDY_ABSTRACTION,
+    SELF_CONSISTENCY,
+    WITHOUT,
+    WITHOUT_GREEDY,
+    Evaluator,
+    Players,
+    make_evaluator,
+)
+from train.program import run_program
+from train.progress import track
+from train.rl import load_trained, load_warm_starts, make_task, make_vocabulary
+from train.run_folder import read_json, write_json
+from train.samples import worked_problems
+from train.sft import load_base
+
+SPLITS = ("new_instances", "new_compositions")
+STAGES = ("pretrain", "sft", "rl")
+
+
+def evaluate_stage(
+    config: ExperimentConfig, run: Run, evaluator: Evaluator, stage: str, players: Players
+) -> dict[str, dict[str, np.ndarray]]:
+    """Measures a pair of players and writes its rows into the run's evaluation.json.
+
+    Args:
+        config: The experiment.
+        run: Where to write.
+        evaluator: From `make_evaluator`.
+        stage: What the pair has just been through, out of `STAGES`.
+        players: Their parameters; the base model plays both parts.
+
+    Returns:
+        For each split and measure one score a problem.
+    """
+    started = time.monotonic()
+    scores: dict[str, dict[str, np.ndarray]] = {}
+    worked = []
+    with track(f"evaluate {stage}", 1 + len(SPLITS)) as progress:
+        accuracies = evaluator.calibrate(players)
+        progress.advance()
+        for split in SPLITS:
+            measured = evaluator.measure(players, accuracies, split)
+            scores[split] = jax.device_get(measured.scores)
+            count = config.evaluation.samples // len(SPLITS)
+            vocabulary = make_vocabulary(config, run)
+            task = make_task(config, vocabulary)
+            worked += worked_problems(task, vocabulary, split, measured, count)
+            progress.advance()
+    rows = [
+        {"stage": stage, "split": split, "measure": name, **_estimate(mean_interval(values))}
+        for split, measures in scores.items()
+        for name, values in measures.items()
+    ]
+    evaluation = read_evaluation(run)
+    order = {name: number for number, name in enumerate(STAGES)}
+    kept = [row for row in evaluation["rows"] if row["stage"] != stage]
+    evaluation["rows"] = sorted([*kept, *rows], key=lambda row: order[row["stage"]])
+    add_seconds(run.path, "evaluate", time.monotonic() - started)
+    write_json(run.path / "samples.json", worked)
+    write_evaluation(run, evaluation)
+    return scores
+
+
+def compare(
+    run: Run, evaluator: Evaluator, warm: Players, trained: Players, scores: dict[str, Any]
+) -> None:
+    """Writes the claims about the trained pair, each a paired difference with its interval.
+
+    Args:
+        run: Where to write.
+        evaluator: From `make_evaluator`.
+        warm: The pair before the game.
+        trained: The pair after the game.
+        scores: What `evaluate_stage` returned for the trained pair.
+    """
+    started = time.monotonic()
+    pairs = {"warm": warm, "new generator": (trained[0], warm[1])}
+    pairs |= {"new solver": (warm[0], trained[1]), "trained": trained}
+    claims: list[dict[str, Any]] = []
+    with track("compare", len(SPLITS) * len(pairs)) as progress:
+        for split in SPLITS:
+            success = {}
+            for name, pair in pairs.items():
+                success[name] = jax.device_get(evaluator.success(pair, split))
+                progress.advance()
+            for claim, a, b in _claims(scores[split], success):
+                claims.append(
+                    {"claim": claim, "split": split, **_estimate(difference_interval(a, b))}
+                )
+    add_seconds(run.path, "evaluate", time.monotonic() - started)
+    write_evaluation(run, read_evaluation(run) | {"differences": claims})
+
+
+def _claims(scores: dict[str, np.ndarray], success: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Returns (claim, scores, scores to subtract) for each claim."""
+    trained, warm = success["trained"], success["warm"]
+    claims = [
+        ("trained solver, with its partner's abstractions - without, sampled", AVERAGE, WITHOUT),
+        ("the same, greedy", GREEDY_ABSTRACTION, WITHOUT_GREEDY),
+        ("the same, majority of as many solutions", "majority", SELF_CONSISTENCY),
+    ]
+    rows = [(claim, scores[a], scores[b]) for claim, a, b in claims]
+    for number, how in enumerate(("sampled", "greedy")):
+        rows += [
+            (f"both players: RL - warm start, {how}", trained[number], warm[number]),
+            (
+                f"abstraction generator: RL - warm start, with the trained solver, {how}",
+                trained[number],
+                success["new solver"][number],
+            ),
+            (
+                f"solver: RL - warm start, given the trained generator's abstractions, {how}",
+                trained[number],
+                success["new generator"][number],
+            ),
+        ]
+    return rows
+
+
+def read_evaluation(run: Run) -> dict[str, Any]:
+    """Returns what has been evaluated so far."""
+    path = run.path / "evaluation.json"
+    return read_json(path) if path.exists() else {"rows": [], "differences": []}
+
+
+def write_evaluation(run: Run, evaluation: dict[str, Any]) -> None:
+    """Writes the evaluation with the seconds that each stage took."""
+    seconds = read_json(run.path / "seconds.json")
+    write_json(run.path / "evaluation.json", {**evaluation, "seconds": seconds})
+
+
+def _estimate(estimate: Any) -> dict[str, float]:
+    return dataclasses.asdict(estimate)
+
+
+def evaluate(config: ExperimentConfig, run: Run) -> None:
+    """Evaluates every stage of a finished run anew.
+
+    Args:
+        config: The experiment.
+        run: A run folder whose stages are finished.
+    """
+    vocabulary: Vocabulary = make_vocabulary(config, run)
+    evaluator = make_evaluator(config, make_task(config, vocabulary))
+    base = load_base(config, run)
+    warm, trained = load_warm_starts(config, run), load_trained(config, run)
+    evaluate_stage(config, run, evaluator, "pretrain", (base, base))
+    evaluate_stage(config, run, evaluator, "sft", warm)
+    scores = evaluate_stage(config, run, evaluator, "rl", trained)
+    compare(run, evaluator, warm, trained, scores)
+
+
+if __name__ == "__main__":
+    run_program("evaluate", "Evaluates every stage on held-out problems.", evaluate, sys.argv[1:])

@@ -1,0 +1,114 @@
+"""Pretraining on docstrings and worked problems: `python -m train.pretrain [NAME] [--setting ...]`.
+
+The same supervised stage, on other data, makes the warm starts of `train.sft`.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import optax
+
+from data.mixture import PackedMixture
+from data.prepare import prepare_pretraining
+from jaxreason.model import ModelConfig, Params, init
+from jaxreason.optimizer import make_optimizer, skipped_updates
+from jaxreason.training import TrainState, init_state, supervised_step
+from train.config import ExperimentConfig, SupervisedConfig
+from train.loop import SKIPPED, SKIPPED_IN_A_ROW, Run, add_seconds, train_stage
+from train.program import run_program
+from train.tables import source_table
+
+STAGE = "pretrain"
+
+
+def pretrain(config: ExperimentConfig, run: Run) -> Params:
+    """Prepares the data and pretrains the base model, or continues where an earlier start was.
+
+    Args:
+        config: The experiment.
+        run: Where to write.
+
+    Returns:
+        The base model's parameters.
+    """
+    started = time.monotonic()
+    data = prepare_pretraining(
+        config.data, config.task, batch_size=config.pretrain.batch_size, cache_dir=run.cache_dir
+    )
+    add_seconds(run.path, "data", time.monotonic() - started)
+    print(source_table(data.mixture.summary(config.pretrain.steps)))
+    print(f"reasoning density: {data.mixture.density:.4f} of the loss-bearing tokens\n")
+    key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    return train_on(
+        run,
+        STAGE,
+        config,
+        config.pretrain,
+        mixture=data.mixture,
+        params=init(config.model, key),
+        key=key,
+    )
+
+
+def train_on(
+    run: Run,
+    stage: str,
+    config: ExperimentConfig,
+    settings: SupervisedConfig,
+    *,
+    mixture: PackedMixture,
+    params: Params,
+    key: jax.Array,
+) -> Params:
+    """Trains a model on a mixture for `settings.steps` updates.
+
+    Args:
+        run: Where to write.
+        stage: The stage's name.
+        config: The experiment.
+        settings: Steps, batch and optimiser of this stage.
+        mixture: Gives the batch of every step.
+        params: Where training starts; they are donated.
+        key: The stage's random key.
+
+    Returns:
+        The trained parameters.
+    """
+    optimizer = make_optimizer(settings.optimizer, settings.steps)
+    compiled = make_step(config.model, optimizer, settings.microbatches)
+    state = init_state(optimizer, params)
+
+    def step(state: TrainState, key: jax.Array, number: int) -> tuple[TrainState, dict[str, Any]]:
+        del key
+        batch = mixture.batch(number)
+        del batch["source_id"]
+        return compiled(state, batch)
+
+    state = train_stage(
+        run, stage, config.loop, state=state, step=step, total=settings.steps, key=key
+    )
+    return state.params
+
+
+def make_step(
+    model: ModelConfig, optimizer: optax.GradientTransformation, microbatches: int
+) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]]:
+    """Compiles the supervised step, with the counts of skipped updates among its metrics."""
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
+        state, metrics = supervised_step(
+            model, optimizer, state, batch, num_microbatches=microbatches
+        )
+        in_a_row, total = skipped_updates(state.opt_state)
+        return state, metrics | {SKIPPED_IN_A_ROW: in_a_row, SKIPPED: total}
+
+    return step
+
+
+if __name__ == "__main__":
+    run_program("pretrain", "Pretrains the base model on the mixture.", pretrain, sys.argv[1:])

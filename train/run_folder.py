@@ -1,0 +1,143 @@
+"""The folder of a run: what it was asked to do, and with what it was done.
+
+`runs/NAME/` holds config.json and versions.json (written here), metrics.jsonl and tensorboard/
+(train.metrics), checkpoints/ (train.checkpoints), evaluation.json, samples.json and report.html.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from train.errors import RefusedError
+
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """An opened run folder."""
+
+    path: Path
+    resumed: bool
+    """Whether the folder already held a run of the same settings."""
+
+
+def open_run(path: Path | str, config: Any) -> RunFolder:
+    """Creates the folder of a run, or opens the one of an earlier start with the same settings.
+
+    Args:
+        path: The folder, as in runs/demo; created if need be.
+        config: The resolved config, a dataclass.
+
+    Raises:
+        RefusedError: If the folder can't be written, or holds another config or something that
+            is not a run; nothing is written then.
+    """
+    path = Path(path)
+    settings = as_json(config)
+    resumed = _holds_same_run(path, settings)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not resumed:
+            write_json(path / "config.json", settings)
+        write_json(path / "versions.json", versions())
+    except OSError as error:
+        raise RefusedError(
+            f"The run folder {path} can't be written ({error.strerror}); choose another --run-dir."
+        ) from error
+    return RunFolder(path, resumed)
+
+
+def versions() -> dict[str, Any]:
+    """Returns what the numbers of a run depend on besides its settings."""
+    return {
+        "python": platform.python_version(),
+        **{library: version(library) for library in LIBRARIES},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON so that a reader, and a process killed midway, sees the old or the new file.
+
+    Numbers that are not finite become null.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(as_json(value), file, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def read_json(path: Path) -> Any:
+    """Returns what a JSON file holds."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def as_json(value: Any) -> Any:
+    """Returns plain dicts, lists, numbers and strings for dataclasses, tuples, arrays and paths."""
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        return {field.name: as_json(getattr(value, field.name)) for field in fields}
+    if isinstance(value, dict):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return as_json(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Returns nested dicts as one dict with dotted names."""
+    if not isinstance(settings, dict):
+        return {prefix: settings}
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= flatten(value, f"{prefix}.{name}" if prefix else name)
+    return flat
+
+
+def _holds_same_run(path: Path, settings: dict[str, Any]) -> bool:
+    """Tells whether the folder holds a run of these settings; refuses one of anything else."""
+    try:
+        contents = [item.name for item in path.iterdir()] if path.exists() else []
+        held = read_json(path / "config.json") if "config.json" in contents else None
+    except (OSError, json.JSONDecodeError) as error:
+        raise RefusedError(
+            f"The run folder {path} can't be read ({error}); choose another --run-dir."
+        ) from error
+    if held is None and not all(name.startswith(".") for name in contents):
+        raise RefusedError(
+            f"The folder {path} is not empty and holds no run; choose another --run-dir."
+        )
+    if held is not None and held != settings:
+        raise RefusedError(
+            f"The run folder {path} holds a run whose {_differences(held, settings)}; take the "
+            "same settings to continue it, choose another --run-dir, or remove the folder."
+        )
+    return held is not None
+
+
+def _differences(held: Any, settings: dict[str, Any]) -> str:
+    """Names the settings that differ, with both values."""
+    before, now = flatten(held), flatten(settings)
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    told = [
+        f"{name} is {json.dumps(before.get(name))} there and {json.dumps(now.get(name))} here"
+        for name in names
+    ]
+    return ", ".join(told) or "a setting was added or removed"

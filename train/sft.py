@@ -1,0 +1,60 @@
+"""Two warm starts from one base: `python -m train.sft [NAME] [--setting ...]`.
+
+problem -> abstraction, taught by an imperfect teacher, and problem with its abstraction -> worked
+solution, with some bare problems in between.
+"""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+
+from data.prepare import prepare_sft
+from jaxreason.model import Params, init
+from train.config import ExperimentConfig
+from train.loop import Run, load_stage
+from train.pretrain import STAGE as PRETRAIN
+from train.pretrain import train_on
+from train.program import run_program
+
+ABSTRACTION_STAGE, SOLUTION_STAGE = "sft_abstraction", "sft_solution"
+
+
+def load_base(config: ExperimentConfig, run: Run) -> Params:
+    """Returns the pretrained parameters of a run.
+
+    Raises:
+        RefusedError: If pretraining has not been run to its end.
+    """
+    shapes = jax.eval_shape(lambda: init(config.model, jax.random.key(0)))
+    target = {"params": shapes}
+    return load_stage(run.path, PRETRAIN, config.pretrain.steps, target)["params"]
+
+
+def fine_tune(config: ExperimentConfig, run: Run) -> tuple[Params, Params]:
+    """Makes the two warm starts from the base model, or continues where an earlier start was.
+
+    Args:
+        config: The experiment.
+        run: Where to write; its pretraining must be finished.
+
+    Returns:
+        The parameters of the abstraction generator and of the solution generator.
+    """
+    base = load_base(config, run)
+    data = prepare_sft(
+        config.data, config.task, batch_size=config.sft.batch_size, cache_dir=run.cache_dir
+    )
+    players = []
+    stages = ((ABSTRACTION_STAGE, data.abstraction), (SOLUTION_STAGE, data.solution))
+    for number, (stage, mixture) in enumerate(stages):
+        key = jax.random.fold_in(jax.random.key(config.seed), 1 + number)
+        copy = jax.tree.map(jnp.copy, base)
+        players.append(
+            train_on(run, stage, config, config.sft, mixture=mixture, params=copy, key=key)
+        )
+    return players[0], players[1]
+
+
+if __name__ == "__main__":
+    run_program("sft", "Makes the two warm starts from the base model.", fine_tune, sys.argv[1:])
