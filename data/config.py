@@ -22,7 +22,7 @@ class DataConfig:
     sft_problems: int = 4_000
     """Further problems, for supervised fine-tuning."""
     teacher_error: float = 0.5
-    """Share of wrong abstractions in the abstraction generator's fine-tuning, in [0, 1]."""
+    """Share of wrong abstractions in the fine-tuning of both players, in [0, 1]."""
     pretraining_bare_share: float = 0.33
     """Share of the reasoning tokens of pretraining that come without an abstraction, in [0, 1]."""
     bare_share: float = 0.125

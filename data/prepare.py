@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from data.cache import cached, default_cache_dir, digest
 from data.config import DataConfig
 from data.corpora import Corpora
 from data.documents import (
+    Record,
     abstraction_example,
     imperfect_teacher,
     reasoning_document,
@@ -76,11 +78,11 @@ def prepare_pretraining(
     def texts() -> list[Document]:
         return [text_document(tokenizer, text) for text in corpora.docstrings]
 
-    bare_share = config.pretraining_bare_share
+    source, bare_share = partial(_source, corpora), config.pretraining_bare_share
     sources = [
-        _source(corpora, "docstrings", texts, concatenate_and_cut, is_reasoning=False),
-        _source(corpora, "problems", lambda: documents(False), best_fit, weight=1 - bare_share),
-        _source(corpora, "bare_problems", lambda: documents(True), best_fit, weight=bare_share),
+        source("docstrings", texts, pack=concatenate_and_cut, is_reasoning=False),
+        source("problems", partial(documents, False), pack=best_fit, weight=1 - bare_share),
+        source("bare_problems", partial(documents, True), pack=best_fit, weight=bare_share),
     ]
     return PretrainingData(
         tokenizer, _mixture(config, sources, config.reasoning_density, batch_size)
@@ -112,6 +114,9 @@ def prepare_sft(
 ) -> SFTData:
     """Prepares the mixtures of the two warm starts, on problems that pretraining has not seen.
 
+    One imperfect teacher writes the abstractions of both; the worked solutions are right, also
+    where the abstraction given with them is not.
+
     Args:
         config: The data's settings.
         task: The difficulty of the problems.
@@ -127,23 +132,27 @@ def prepare_sft(
     corpora = Corpora(config, task, cache_dir or default_cache_dir())
     tokenizer = corpora.tokenizer
 
-    def abstractions() -> list[Document]:
+    def taught() -> list[Record]:
         records = corpora.sft_records
         right = [record.abstraction for record in records]
-        taught = imperfect_teacher(right, error=config.teacher_error, seed=config.seed)
-        pairs = zip(records, taught, strict=True)
-        records = [dataclasses.replace(record, abstraction=text) for record, text in pairs]
-        return [abstraction_example(tokenizer, record) for record in records]
+        texts = imperfect_teacher(right, error=config.teacher_error, seed=config.seed)
+        pairs = zip(records, texts, strict=True)
+        return [dataclasses.replace(record, abstraction=text) for record, text in pairs]
+
+    def abstractions() -> list[Document]:
+        return [abstraction_example(tokenizer, record) for record in taught()]
 
     def solutions(bare: bool) -> list[Document]:
-        return [solution_example(tokenizer, record, bare=bare) for record in corpora.sft_records]
+        return [solution_example(tokenizer, record, bare=bare) for record in taught()]
 
+    source = partial(
+        _source, corpora, pack=best_fit, depends_on=(config.teacher_error, config.seed)
+    )
     bare_share = config.bare_share
-    teacher = (config.teacher_error, config.seed)
-    generator = [_source(corpora, "abstractions", abstractions, best_fit, depends_on=teacher)]
+    generator = [source("abstractions", abstractions)]
     solver = [
-        _source(corpora, "solutions", lambda: solutions(False), best_fit, weight=1 - bare_share),
-        _source(corpora, "bare_solutions", lambda: solutions(True), best_fit, weight=bare_share),
+        source("solutions", partial(solutions, False), weight=1 - bare_share),
+        source("bare_solutions", partial(solutions, True), weight=bare_share),
     ]
     return SFTData(
         tokenizer,
@@ -168,8 +177,8 @@ def _source(
     corpora: Corpora,
     name: str,
     documents: Callable[[], list[Document]],
-    pack: Callable[[Sequence[Document], int], Packed],
     *,
+    pack: Callable[[Sequence[Document], int], Packed],
     is_reasoning: bool = True,
     weight: float = 1.0,
     depends_on: tuple = (),

@@ -127,7 +127,9 @@ def apply_gradients(
     """
     poison = jnp.where(jnp.isfinite(loss), 1.0, jnp.nan)
     gradients = jax.tree.map(lambda leaf: leaf * poison.astype(leaf.dtype), gradients)
-    updates, opt_state = optimizer.update(gradients, opt_state, params)
+    # optax multiplies floats with int32 counts of steps, which strict promotion forbids.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = optimizer.update(gradients, opt_state, params)
     return optax.apply_updates(params, updates), opt_state
 
 

@@ -1,7 +1,7 @@
 """Placing parameters and batches on a mesh of devices `(data, fsdp, tensor)`."""
 
 import jax
-from flax import linen as nn
+from flax.linen.spmd import logical_to_mesh_sharding
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
@@ -62,17 +62,17 @@ def parameter_shardings(config: ModelConfig, mesh: Mesh) -> PyTree[NamedSharding
 
     Example:
         >>> shardings = parameter_shardings(ModelConfig(num_layers=1), make_mesh())
-        >>> shardings["embedding"].spec
-        PartitionSpec('tensor', 'fsdp')
+        >>> tuple(shardings["embedding"].spec)
+        ('tensor', 'fsdp')
     """
-    return nn.logical_to_mesh_sharding(logical_axes(config), mesh, RULES)
+    return logical_to_mesh_sharding(logical_axes(config), mesh, RULES)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Returns how arrays with a leading batch axis are split: over `data` and `fsdp`.
 
     Example:
-        >>> batch_sharding(make_mesh()).spec
-        PartitionSpec(('data', 'fsdp'),)
+        >>> tuple(batch_sharding(make_mesh()).spec)
+        (('data', 'fsdp'),)
     """
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))

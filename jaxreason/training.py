@@ -62,8 +62,9 @@ def accumulate_gradients(
     Example:
         >>> def loss(params, batch):
         ...     return WeightedSum((params * batch).sum(), jnp.array(4.0)), {}
-        >>> accumulate_gradients(loss, jnp.array(1.0), jnp.arange(4.0), num_microbatches=2)[0]
-        Array(0.75, dtype=float32, weak_type=True)
+        >>> batch = jnp.array([0.0, 1.0, 2.0, 3.0])
+        >>> float(accumulate_gradients(loss, jnp.array(1.0), batch, num_microbatches=2)[0])
+        0.75
     """
     size = jax.tree.leaves(batch)[0].shape[0]
     check_that(
@@ -113,6 +114,9 @@ def next_token_loss(
 
     Returns:
         The loss, by token, and no metrics.
+
+    Raises:
+        ValueError: If shapes disagree.
     """
     tokens, segment_ids = batch["tokens"], batch["segment_ids"]
     scores = token_log_probs(
@@ -149,6 +153,22 @@ def supervised_step(
 
     Returns:
         The new state, and the mean loss, the gradient's global norm and the tokens learned from.
+
+    Raises:
+        ValueError: If shapes disagree, or the micro-batches do not divide the batch.
+
+    Example:
+        >>> from jaxreason.model import init
+        >>> from jaxreason.optimizer import OptimizerConfig, make_optimizer
+        >>> config, optimizer = ModelConfig(), make_optimizer(OptimizerConfig(), total_steps=10)
+        >>> def run(key):
+        ...     state = init_state(optimizer, init(config, key))
+        ...     ones = jnp.ones((4, 16), jnp.int32)
+        ...     names = ("tokens", "segment_ids", "positions", "loss_mask")
+        ...     return supervised_step(config, optimizer, state, dict.fromkeys(names, ones))
+        >>> state, metrics = jax.eval_shape(run, jax.random.key(0))
+        >>> sorted(metrics)
+        ['gradient_norm', 'loss', 'tokens']
     """
     gradients, loss, _ = accumulate_gradients(
         lambda params, part: next_token_loss(config, params, part),

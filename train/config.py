@@ -14,7 +14,7 @@ def _check_sequences(problems: int, slots: int, solutions: int, limit: int) -> N
     count = problems * slots * solutions
     check_that(
         count <= limit,
-        f"{problems} problems x {slots} abstractions (with and without) x {solutions} solutions "
+        f"{problems} problems x {slots} abstractions (bare ones included) x {solutions} solutions "
         f"are {count} sequences at a time, more than max_sequences = {limit}: ask for fewer "
         "abstractions, solutions or problems, or raise max_sequences.",
     )
@@ -81,22 +81,21 @@ class EvaluationConfig:
     """How every stage is evaluated, and how the budget of inference is spent."""
 
     problems: int = 256
-    """Held-out problems in each split."""
+    """Held-out problems in each split, and training problems on which accuracies for the optimal
+    weights (OW) are estimated."""
     abstractions: int = 8
     """Abstractions m for each problem."""
     solutions: int = 2
     """Solutions k under each abstraction; as many without one as m x k."""
     temperature: float = 1.0
     """Sampling temperature of both players."""
-    calibration_problems: int = 128
-    """Training problems on which the accuracies for OW are estimated."""
     samples: int = 6
     """Worked problems shown in the report."""
     max_sequences: int = 8192
     """The most sequences that may be generated at the same time; bounds the memory."""
 
     def __post_init__(self) -> None:
-        names = ("problems", "abstractions", "solutions", "calibration_problems", "samples")
+        names = ("problems", "abstractions", "solutions", "samples")
         for name in names:
             value = getattr(self, name)
             check_that(value >= 1, f"{name} must be 1 or more; got {value}.")
@@ -105,8 +104,7 @@ class EvaluationConfig:
             self.samples <= self.problems,
             f"samples must be at most problems; got {self.samples} of {self.problems}.",
         )
-        problems = max(self.problems, self.calibration_problems)
-        _check_sequences(problems, 2 * self.abstractions, self.solutions, self.max_sequences)
+        _check_sequences(self.problems, self.abstractions, self.solutions, self.max_sequences)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,12 +15,12 @@ from train.loop import Run, add_seconds
 from train.measure import (
     AVERAGE,
     GREEDY_ABSTRACTION,
+    MEASURES,
     SELF_CONSISTENCY,
     WITHOUT,
     WITHOUT_GREEDY,
     Evaluator,
     Players,
-    make_evaluator,
 )
 from train.program import run_program
 from train.progress import track
@@ -41,7 +41,7 @@ def evaluate_stage(
     Args:
         config: The experiment.
         run: Where to write.
-        evaluator: From `make_evaluator`.
+        evaluator: The compiled evaluation.
         stage: What the pair has just been through, out of `STAGES`.
         players: Their parameters; the base model plays both parts.
 
@@ -59,13 +59,12 @@ def evaluate_stage(
             scores[split] = jax.device_get(measured.scores)
             count = config.evaluation.samples // len(SPLITS)
             vocabulary = make_vocabulary(config, run)
-            task = make_task(config, vocabulary)
-            worked += worked_problems(task, vocabulary, split, measured, count)
+            worked += worked_problems(evaluator.task, vocabulary, split, measured, count)
             progress.advance()
     rows = [
         {"stage": stage, "split": split, "measure": name, **_estimate(mean_interval(values))}
         for split, measures in scores.items()
-        for name, values in measures.items()
+        for name, values in zip(MEASURES, map(measures.get, MEASURES), strict=True)
     ]
     evaluation = read_evaluation(run)
     order = {name: number for number, name in enumerate(STAGES)}
@@ -84,7 +83,7 @@ def compare(
 
     Args:
         run: Where to write.
-        evaluator: From `make_evaluator`.
+        evaluator: The compiled evaluation.
         warm: The pair before the game.
         trained: The pair after the game.
         scores: What `evaluate_stage` returned for the trained pair.
@@ -157,7 +156,7 @@ def evaluate(config: ExperimentConfig, run: Run) -> None:
         run: A run folder whose stages are finished.
     """
     vocabulary: Vocabulary = make_vocabulary(config, run)
-    evaluator = make_evaluator(config, make_task(config, vocabulary))
+    evaluator = Evaluator(config, make_task(config, vocabulary))
     base = load_base(config, run)
     warm, trained = load_warm_starts(config, run), load_trained(config, run)
     evaluate_stage(config, run, evaluator, "pretrain", (base, base))

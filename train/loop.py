@@ -53,6 +53,8 @@ def train_stage(
         RefusedError: If `max_skipped` updates in a row were not finite, or no checkpoint is whole.
     """
     checkpoints = Checkpoints(run.path / "checkpoints" / stage, report=print)
+    # placed as a restored state is, so that every start compiles and runs the same program
+    state, key = jax.device_put((state, key), jax.local_devices()[0])
     saved = {"state": state, "step": 0, "key": key, "data_position": 0}
     restored = checkpoints.restore(saved)
     done = 0

@@ -1,7 +1,7 @@
 """What is measured of a pair of players on held-out problems: one score for each problem."""
 
 import dataclasses
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,150 +14,186 @@ from jaxreason.rlad import (
     abstraction_ballots,
     pass_at_k,
     play,
+    propose,
     solution_ballots,
     solve,
 )
-from jaxreason.rollout import Sampling
-from jaxreason.tasks import Task
-from jaxreason.voting import estimate_accuracies, isp, majority, ow
-from jaxreason.voting.result import Votes
+from jaxreason.rollout import Rollout, Sampling
+from jaxreason.tasks import SPLITS, Task
+from jaxreason.voting import Votes, estimate_accuracies, isp, majority, ow
 from train.config import ExperimentConfig
 
 Players = tuple[Params, Params]
 Scores = dict[str, jax.Array]
 GREEDY = Sampling(temperature=0.0)
-RIGHT_ABSTRACTIONS = "right abstractions"
-WITHOUT, WITHOUT_GREEDY = "without abstraction, sampled", "without abstraction, greedy"
-AVERAGE, GREEDY_ABSTRACTION = "average over abstractions", "greedy abstraction"
+WITHOUT_GREEDY, GREEDY_ABSTRACTION = "without abstraction, greedy", "greedy abstraction"
+WITHOUT, AVERAGE = "without abstraction, sampled", "average over abstractions"
+BEST, ORACLE, RIGHT = "best abstraction", "oracle abstraction, greedy", "right abstractions"
+PASS_WITHOUT, PASS = "pass@mk without abstraction", "pass@mk"
 SELF_CONSISTENCY = "majority without abstraction"
+RULES = ("majority", "OW", "ISP")
+MEASURES = (
+    *(WITHOUT_GREEDY, GREEDY_ABSTRACTION, WITHOUT, AVERAGE, BEST, ORACLE, RIGHT),
+    *(PASS_WITHOUT, PASS, SELF_CONSISTENCY, *RULES),
+)
+"""All measures, in the order of tables."""
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """The scores of one split, `[problem]` each, and what they come from."""
+    """One score for each problem and measure, and what the scores come from."""
 
     scores: Scores
     played: Play
-    votes: dict[str, Votes]
+    bare: tuple[Rollout, jax.Array]
     ballots: Ballots
+    votes: dict[str, Votes]
 
 
-@dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """Compiled evaluation of any pair of players of an experiment.
+    """Compiled evaluation of any pair of players of an experiment, on the same problems for all.
 
-    Attributes:
-        measure: `(players, accuracies, split) -> Measurement` with everything.
-        calibrate: `(players) -> accuracies [abstraction]` of the votes, on training problems.
-        success: `(players, split) -> (sampled [problem], greedy [problem])` with abstractions.
-    """
-
-    measure: Callable[[Players, jax.Array, str], Measurement]
-    calibrate: Callable[[Players], jax.Array]
-    success: Callable[[Players, str], tuple[jax.Array, jax.Array]]
-
-
-def make_evaluator(config: ExperimentConfig, task: Task) -> Evaluator:
-    """Compiles the evaluation of an experiment; the same problems come for every pair.
+    Each part is compiled once, for all pairs and splits.
 
     Args:
         config: The experiment.
         task: Its task in the ids of its tokenizer.
-
-    Returns:
-        The evaluator.
     """
-    settings = config.evaluation
-    sampling = Sampling(temperature=settings.temperature)
-    root = jax.random.fold_in(jax.random.key(config.seed), 4)
 
-    def draw(split: str, count: int) -> tuple[Any, jax.Array]:
-        key = jax.random.fold_in(root, ("train", "new_instances", "new_compositions").index(split))
-        problem_key, play_key = jax.random.split(key)
-        sample = jax.vmap(lambda key: task.sample(key, split))
-        problems = sample(jax.random.split(problem_key, count))
-        return problems, jax.random.split(play_key, count)
+    def __init__(self, config: ExperimentConfig, task: Task) -> None:
+        self.task = task
+        self._config = config
+        self._play = jax.jit(self._play_sampled)
+        self._without = jax.jit(self._solve_bare)
+        self._greedily = jax.jit(self._solve_greedily)
+        self._score = jax.jit(self._score_plays)
 
-    def rounds(players: Players, problems: Any, keys: jax.Array, bare: int, greedy: bool) -> Play:
+    def measure(self, players: Players, accuracies: jax.Array, split: str) -> Measurement:
+        """Measures everything on a held-out split.
+
+        Args:
+            players: The parameters of the abstraction and the solution generator.
+            accuracies: From `calibrate`.
+            split: Which problems.
+        """
+        problems, keys = self._draw(split)
+        played = self._play(players, problems, keys)
+        bare = self._without(players, problems, keys)
+        greedy = self._greedily(players, problems, keys)
+        return self._score(played, bare, greedy, accuracies)
+
+    def calibrate(self, players: Players) -> jax.Array:
+        """Estimates, on training problems, how often each rank of abstraction votes rightly."""
+        ballots = self._ballots(self._play(players, *self._draw("train")))
+        return estimate_accuracies(ballots.answers, ballots.truth)
+
+    def success(self, players: Players, split: str) -> tuple[jax.Array, jax.Array]:
+        """Returns each problem's success with abstractions, sampled and greedy."""
+        problems, keys = self._draw(split)
+        sampled = self._play(players, problems, keys).rewards.mean((1, 2))
+        return sampled, self._greedily(players, problems, keys)[:, 0]
+
+    @partial(jax.jit, static_argnums=(0, 1))
+    def _draw(self, split: str) -> tuple[Any, jax.Array]:
+        """Draws the problems of a split and a key for each."""
+        root = jax.random.fold_in(jax.random.key(self._config.seed), 4)
+        problem_key, play_key = jax.random.split(jax.random.fold_in(root, SPLITS.index(split)))
+        count = self._config.evaluation.problems
+        sample = jax.vmap(lambda key: self.task.sample(key, split))
+        return sample(jax.random.split(problem_key, count)), jax.random.split(play_key, count)
+
+    @partial(jax.jit, static_argnums=0)
+    def _ballots(self, played: Play) -> Ballots:
+        return abstraction_ballots(self.task, played)
+
+    def _play_sampled(self, players: Players, problems: Any, keys: jax.Array) -> Play:
+        """Plays m abstractions x k solutions."""
+        settings = self._config.evaluation
+        sampling = Sampling(temperature=settings.temperature)
         return play(
-            task,
-            (config.model, config.model),
+            self.task,
+            (self._config.model, self._config.model),
             players,
             problems,
             keys,
-            abstractions=1 if greedy else settings.abstractions,
-            solutions=1 if greedy else settings.solutions,
-            bare=bare,
-            sampling=(GREEDY, GREEDY) if greedy else (sampling, sampling),
+            abstractions=settings.abstractions,
+            solutions=settings.solutions,
+            bare=0,
+            sampling=(sampling, sampling),
         )
 
-    @jax.jit
-    def calibrate(players: Players) -> jax.Array:
-        problems, keys = draw("train", settings.calibration_problems)
-        ballots = abstraction_ballots(task, rounds(players, problems, keys, 0, False))
-        return estimate_accuracies(ballots.answers, ballots.truth)
-
-    def success(players: Players, split: str) -> tuple[jax.Array, jax.Array]:
-        problems, keys = draw(split, settings.problems)
-        sampled = rounds(players, problems, keys, 0, False).rewards.mean((1, 2))
-        return sampled, rounds(players, problems, keys, 0, True).rewards[:, 0, 0]
-
-    def measure(players: Players, accuracies: jax.Array, split: str) -> tuple:
-        problems, keys = draw(split, settings.problems)
-        sampled = rounds(players, problems, keys, settings.abstractions, False)
-        greedy = rounds(players, problems, keys, 1, True)
-        right = jax.vmap(task.abstraction)(problems)
-        _, _, oracle = solve(
-            task,
-            config.model,
+    def _solve_bare(
+        self, players: Players, problems: Any, keys: jax.Array
+    ) -> tuple[Rollout, jax.Array]:
+        """Writes m x k solutions without an abstraction, `[problem, solution]`."""
+        settings = self._config.evaluation
+        right = jax.vmap(self.task.abstraction)(problems)
+        _, solutions, rewards = solve(
+            self.task,
+            self._config.model,
             players[1],
             problems,
             jax.tree.map(lambda leaf: leaf[:, None], right),
-            jnp.zeros((settings.problems, 1), bool),
+            jnp.ones((len(keys), 1), bool),
             keys,
-            solutions=1,
-            sampling=GREEDY,
+            solutions=settings.abstractions * settings.solutions,
+            sampling=Sampling(temperature=settings.temperature),
         )
-        ballots = abstraction_ballots(task, sampled)
+        return jax.tree.map(lambda leaf: leaf[:, 0], (solutions, rewards))
+
+    def _solve_greedily(self, players: Players, problems: Any, keys: jax.Array) -> jax.Array:
+        """Solves greedily with the greedy, with the right, and without an abstraction."""
+        model = self._config.model
+        _, written = propose(
+            self.task, model, players[0], problems, keys, abstractions=1, sampling=GREEDY
+        )
+        right = jax.vmap(self.task.abstraction)(problems)
+        given = jax.tree.map(
+            lambda own, true: jnp.stack([own[:, 0], true, true], axis=1), written.completion, right
+        )
+        bare = jnp.broadcast_to(jnp.array([False, False, True]), (len(keys), 3))
+        _, _, rewards = solve(
+            self.task, model, players[1], problems, given, bare, keys, solutions=1, sampling=GREEDY
+        )
+        return rewards[:, :, 0]
+
+    def _score_plays(
+        self,
+        played: Play,
+        bare: tuple[Rollout, jax.Array],
+        greedy: jax.Array,
+        accuracies: jax.Array,
+    ) -> Measurement:
+        """Turns plays into scores and votes."""
+        solutions, bare_rewards = bare
+        ballots = abstraction_ballots(self.task, played)
         votes = _vote(ballots, accuracies)
-        scores = _success_scores(task, sampled, greedy, oracle[:, 0, 0])
-        bare_ballots = solution_ballots(task, sampled)
-        options = bare_ballots.answers.shape[1] + 1
-        scores[SELF_CONSISTENCY] = _expected(majority(bare_ballots.answers, options), bare_ballots)
-        scores |= {rule: _expected(vote, ballots) for rule, vote in votes.items()}
-        return scores, sampled, votes, ballots
-
-    compiled = jax.jit(measure, static_argnames="split")
-    return Evaluator(
-        measure=lambda players, accuracies, split: Measurement(
-            *compiled(players, accuracies, split=split)
-        ),
-        calibrate=calibrate,
-        success=jax.jit(success, static_argnames="split"),
-    )
-
-
-def _success_scores(task: Task, sampled: Play, greedy: Play, oracle: jax.Array) -> Scores:
-    """Returns every score that needs no vote."""
-    count = sampled.abstractions.log_probs.shape[1]
-    given, bare = sampled.rewards[:, :count], sampled.rewards[:, count:]
-    samples = given.shape[1] * given.shape[2]
-    judge = jax.vmap(jax.vmap(task.abstraction_is_right, (None, 0)))
-    right = judge(sampled.problems, sampled.abstractions.completion)
-    passed = lambda rewards: pass_at_k(  # noqa: E731
-        rewards.sum((1, 2)).astype(jnp.int32), samples, samples
-    )
-    return {
-        WITHOUT_GREEDY: greedy.rewards[:, 1, 0],
-        GREEDY_ABSTRACTION: greedy.rewards[:, 0, 0],
-        WITHOUT: bare.mean((1, 2)),
-        AVERAGE: given.mean((1, 2)),
-        "best abstraction": given.mean(-1).max(-1),
-        "oracle abstraction": oracle,
-        RIGHT_ABSTRACTIONS: right.mean(-1),
-        f"pass@{samples} without abstraction": passed(bare),
-        f"pass@{samples}": passed(given),
-    }
+        alone = solution_ballots(self.task, solutions.completion, bare_rewards)
+        agreed = majority(alone.answers, alone.answers.shape[1] + 1)
+        judge = jax.vmap(jax.vmap(self.task.abstraction_is_right, (None, 0)))
+        samples = bare_rewards.shape[1]
+        passed = partial(pass_at_k, samples=samples, k=samples)
+        rewards = played.rewards
+        return Measurement(
+            scores={
+                WITHOUT_GREEDY: greedy[:, 2],
+                GREEDY_ABSTRACTION: greedy[:, 0],
+                WITHOUT: bare_rewards.mean(-1),
+                AVERAGE: rewards.mean((1, 2)),
+                BEST: rewards.mean(-1).max(-1),
+                ORACLE: greedy[:, 1],
+                RIGHT: judge(played.problems, played.abstractions.completion).mean(-1),
+                PASS_WITHOUT: passed((bare_rewards > 0).sum(-1)),
+                PASS: passed((rewards > 0).sum((1, 2))),
+                SELF_CONSISTENCY: _expected(agreed, alone),
+                **{rule: _expected(vote, ballots) for rule, vote in votes.items()},
+            },
+            played=played,
+            bare=bare,
+            ballots=ballots,
+            votes=votes,
+        )
 
 
 def _vote(ballots: Ballots, accuracies: jax.Array) -> dict[str, Votes]:
@@ -168,12 +204,13 @@ def _vote(ballots: Ballots, accuracies: jax.Array) -> dict[str, Votes]:
     """
     problems, agents = ballots.answers.shape
     options = jnp.full((problems,), agents + 1, jnp.int32)
-    common = {"num_options": options, "max_options": agents + 1}
-    return {
-        "majority": majority(ballots.answers, **common),
-        "OW": ow(ballots.answers, accuracies=accuracies, **common),
-        "ISP": isp(ballots.answers, **common),
-    }
+    common: dict[str, Any] = {"num_options": options, "max_options": agents + 1}
+    outcomes = (
+        majority(ballots.answers, **common),
+        ow(ballots.answers, accuracies=accuracies, **common),
+        isp(ballots.answers, **common),
+    )
+    return dict(zip(RULES, outcomes, strict=True))
 
 
 def _expected(votes: Votes, ballots: Ballots) -> jax.Array:

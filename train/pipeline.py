@@ -10,11 +10,12 @@ import time
 
 from train.config import ExperimentConfig
 from train.evaluate import compare, evaluate_stage, read_evaluation
+from train.forecast import plan
 from train.loop import Run
-from train.measure import make_evaluator
+from train.measure import Evaluator
 from train.pretrain import pretrain
 from train.program import run_program
-from train.progress import PlannedStage, clock, print_plan
+from train.progress import clock, print_plan
 from train.report import write_report
 from train.rl import load_warm_starts, make_task, make_vocabulary, reinforce
 from train.sft import fine_tune
@@ -29,17 +30,9 @@ def run_pipeline(config: ExperimentConfig, run: Run) -> None:
         run: Where to write.
     """
     started = time.monotonic()
-    print_plan(
-        [
-            PlannedStage("data", 1, None),
-            PlannedStage("pretrain", config.pretrain.steps, None),
-            PlannedStage("sft", 2 * config.sft.steps, None),
-            PlannedStage("rl", config.rl.steps, None),
-            PlannedStage("evaluate", 3, None),
-        ]
-    )
+    print_plan(plan(config))
     base = pretrain(config, run)
-    evaluator = make_evaluator(config, make_task(config, make_vocabulary(config, run)))
+    evaluator = Evaluator(config, make_task(config, make_vocabulary(config, run)))
     evaluate_stage(config, run, evaluator, "pretrain", (base, base))
     evaluate_stage(config, run, evaluator, "sft", fine_tune(config, run))
     trained = reinforce(config, run)

@@ -1,10 +1,14 @@
 """Worked problems for the report: problem, abstractions, solutions and votes as text."""
 
+import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxreason.rlad import Play
+from jaxreason.rollout import Rollout
 from jaxreason.sequences import Sequence
 from jaxreason.tasks import Task, Vocabulary, decode
 from jaxreason.tasks.vocabulary import ABSTRACTION, ANSWER, PROBLEM, SOLUTION
@@ -26,73 +30,71 @@ def worked_problems(
     Returns:
         One dict a problem, in the schema of `train.report`.
     """
-    played, ballots, votes = jax.device_get(
-        jax.tree.map(
-            lambda leaf: leaf[:count],
-            (
-                measured.played,
-                measured.ballots,
-                {name: (vote.scores, vote.answers) for name, vote in measured.votes.items()},
-            ),
-        )
-    )
-    truth = {
-        "problem": jax.vmap(task.abstraction_prompt)(played.problems),
-        "rule": jax.vmap(task.abstraction)(played.problems),
-        "answer": jax.vmap(task.solution)(played.problems),
-    }
-    texts = {name: decode(jax.device_get(part), vocabulary) for name, part in truth.items()}
+    shown = jax.tree.map(lambda leaf: leaf[:count], dataclasses.replace(measured, scores={}))
+    truth, right = jax.device_get(_render(task, shown.played))
+    shown = jax.device_get(shown)
+    texts = {name: decode(part, vocabulary) for name, part in truth.items()}
     return [
         {
             "split": split,
             "problem": texts["problem"][index].replace(ABSTRACTION, "").replace(PROBLEM, ""),
             "rule": texts["rule"][index].replace(SOLUTION, "").strip(),
             "answer": texts["answer"][index].partition(ANSWER)[2],
-            **_players(task, vocabulary, jax.tree.map(lambda leaf, i=index: leaf[i], played)),
-            "votes": _votes(index, ballots, votes),
+            "bare": _solutions(vocabulary, *_take(shown.bare, index))[:2],
+            "abstractions": _abstractions(vocabulary, _take(shown.played, index), right[index]),
+            "votes": _votes(index, shown),
         }
         for index in range(count)
     ]
 
 
-def _players(task: Task, vocabulary: Vocabulary, played: Any) -> dict[str, Any]:
-    """Renders what both players wrote for one problem."""
-    count = played.abstractions.log_probs.shape[0]
-    judge = jax.vmap(task.abstraction_is_right, (None, 0))
-    right = judge(played.problems, played.abstractions.completion)
+@partial(jax.jit, static_argnums=0)
+def _render(task: Task, played: Play) -> tuple[dict[str, Sequence], jax.Array]:
+    """Returns what the problems look like, and which abstractions name their rule."""
+    truth = {
+        "problem": jax.vmap(task.abstraction_prompt)(played.problems),
+        "rule": jax.vmap(task.abstraction)(played.problems),
+        "answer": jax.vmap(task.solution)(played.problems),
+    }
+    judge = jax.vmap(jax.vmap(task.abstraction_is_right, (None, 0)))
+    return truth, judge(played.problems, played.abstractions.completion)
+
+
+def _take(tree: Any, index: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def _abstractions(vocabulary: Vocabulary, played: Play, right: np.ndarray) -> list[dict[str, Any]]:
+    """Renders the abstractions of one problem with their solutions."""
     words = decode(played.abstractions.completion, vocabulary)
-    solved = (played.solutions.completion, played.rewards)
-    slots = [
-        _solutions(vocabulary, *jax.tree.map(lambda leaf, i=slot: leaf[i], solved))
-        for slot in range(len(played.rewards))
-    ]
-    abstractions = [
+    solved = (played.solutions, played.rewards)
+    return [
         {
             "text": text.replace(SOLUTION, "").strip(),
             "equivalent": bool(is_right),
-            "solutions": solutions,
+            "solutions": _solutions(vocabulary, *_take(solved, slot)),
         }
-        for text, is_right, solutions in zip(words, right, slots[:count], strict=True)
+        for slot, (text, is_right) in enumerate(zip(words, right, strict=True))
     ]
-    return {"bare": slots[count][:2], "abstractions": abstractions}
 
 
 def _solutions(
-    vocabulary: Vocabulary, completion: Sequence, rewards: np.ndarray
+    vocabulary: Vocabulary, solutions: Rollout, rewards: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Renders the solutions under one abstraction, or of one bare slot."""
+    """Renders the solutions under one abstraction, or without any."""
     return [
         {
             "text": text.partition(ANSWER)[0].strip(),
             "answer": text.partition(ANSWER)[2],
             "correct": bool(reward > 0),
         }
-        for text, reward in zip(decode(completion, vocabulary), rewards, strict=True)
+        for text, reward in zip(decode(solutions.completion, vocabulary), rewards, strict=True)
     ]
 
 
-def _votes(index: int, ballots: Any, votes: Any) -> list[dict[str, Any]]:
+def _votes(index: int, measured: Measurement) -> list[dict[str, Any]]:
     """Renders the votes on one problem; options are named by their answers."""
+    ballots = measured.ballots
     names = {
         int(option): "".join(str(digit) for digit in values if digit >= 0)
         for option, values in zip(ballots.answers[index], ballots.values[index], strict=True)
@@ -101,9 +103,9 @@ def _votes(index: int, ballots: Any, votes: Any) -> list[dict[str, Any]]:
     return [
         {
             "rule": rule,
-            "answer": names.get(int(answers[index]), ""),
-            "correct": bool(answers[index] >= 0 and answers[index] == ballots.truth[index]),
-            "scores": {name: float(scores[index, option]) for option, name in names.items()},
+            "answer": names.get(int(vote.answers[index]), ""),
+            "correct": 0 <= int(vote.answers[index]) == int(ballots.truth[index]),
+            "scores": {name: float(vote.scores[index, option]) for option, name in names.items()},
         }
-        for rule, (scores, answers) in votes.items()
+        for rule, vote in measured.votes.items()
     ]

@@ -1,7 +1,7 @@
 """The key-value cache: prefill it with prompts, then decode one token at a time."""
 
 import dataclasses
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -100,11 +100,26 @@ def decode_step(
     Returns:
         Logits and the new cache; under `jit` with the cache donated or carried in a loop the
         update happens in place.
+
+    Raises:
+        ValueError: If shapes disagree.
+
+    Example:
+        >>> from jaxreason.model import init
+        >>> config = ModelConfig(num_layers=1)
+        >>> def run(key):
+        ...     params, tokens = init(config, key), jnp.array([[1, 2, 3]])
+        ...     _, cache = prefill(config, params, tokens, tokens > 0, num_slots=8)
+        ...     return decode_step(config, params, jnp.array([4]), cache)
+        >>> logits, cache = jax.eval_shape(run, jax.random.key(0))
+        >>> logits.shape, cache.valid.shape
+        ((1, 512), (1, 8))
     """
     (batch,) = check_shape("tokens", tokens, ("batch",))
     num_slots = check_shape("cache.valid", cache.valid, (batch, "slot"))[1]
     valid = cache.valid | (jnp.arange(num_slots) == cache.next_slot)
-    hidden, layers = Decoder(config).apply(
+    # As flax types it, the result may be variables too.
+    output: Any = Decoder(config).apply(
         {"params": params},
         tokens[:, None],
         cache.next_position[:, None],
@@ -112,5 +127,6 @@ def decode_step(
         cache.layers,
         cache.next_slot,
     )
+    hidden, layers = output
     cache = KVCache(layers, valid, cache.next_slot + 1, cache.next_position + 1)
     return unembed(config, params, hidden[:, 0]), cache

@@ -1,12 +1,13 @@
 """The decoder's blocks as Flax modules.
 
-Every weight is declared once, by `_weight`: its shape, logical axes and initialiser there give its
-initial value, its abstract shape, its sharding and its place in a checkpoint.
+Every weight is declared once, by `_parameter`: its shape, logical axes and initialiser there give
+its initial value, its abstract shape, its sharding and its place in a checkpoint.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxreason.model.config import ModelConfig
@@ -31,7 +32,9 @@ def attend(
         >>> attend(ones, ones, ones, jnp.ones((1, 2, 2), bool)).shape
         (1, 2, 1, 4)
     """
-    return jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
+    # jax promotes the logits of 16-bit types to float32 inside, which strict promotion forbids.
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
 
 
 def rotate(
@@ -61,12 +64,16 @@ def rotate(
 class _Module(nn.Module):
     config: ModelConfig
 
+    def _parameter(
+        self, name: str, shape: tuple[int, ...], axes: tuple[str, ...], initial: Initializer
+    ) -> Array:
+        return self.param(name, nn.with_logical_partitioning(initial, axes), shape, unbox=True)
+
     def _weight(
         self, name: str, shape: tuple[int, ...], axes: tuple[str, ...], scale: float = 1.0
     ) -> Array:
         initial = nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
-        weight = self.param(name, nn.with_logical_partitioning(initial, axes), shape)
-        return weight.astype(self.config.dtype)
+        return self._parameter(name, shape, axes, initial).astype(self.config.dtype)
 
 
 class RMSNorm(_Module):
@@ -79,8 +86,8 @@ class RMSNorm(_Module):
     @nn.compact
     def __call__(self, hidden: Float[Array, "batch time dim"]) -> Float[Array, "batch time dim"]:
         """Normalises the last axis and scales it."""
-        initial = nn.with_logical_partitioning(nn.initializers.ones_init(), ("norm",))
-        scale = self.param("scale", initial, (hidden.shape[-1],))
+        ones = nn.initializers.ones_init()
+        scale = self._parameter("scale", hidden.shape[-1:], ("norm",), ones)
         wide = hidden.astype(jnp.float32)
         mean_square = jnp.square(wide).mean(-1, keepdims=True)
         normed = wide * jax.lax.rsqrt(mean_square + self.config.norm_epsilon)
@@ -114,7 +121,7 @@ class Attention(_Module):
             for projected in (query, key, value)
         )
         query, key = (rotate(part, positions, config.rope_theta) for part in (query, key))
-        if cached is not None:
+        if cached is not None and slot is not None:
             write = jax.lax.dynamic_update_slice_in_dim
             key, value = write(cached[0], key, slot, 1), write(cached[1], value, slot, 1)
         mixed = attend(query, key, value, mask).reshape(hidden.shape)
@@ -173,5 +180,5 @@ class Decoder(_Module):
         return RMSNorm(config, name="norm")(hidden), tuple(written)
 
     def _table(self, name: str) -> Array:
-        initial = nn.with_logical_partitioning(nn.initializers.normal(0.02), ("vocab", "embed"))
-        return self.param(name, initial, (self.config.vocab_size, self.config.dim))
+        shape, initial = (self.config.vocab_size, self.config.dim), nn.initializers.normal(0.02)
+        return self._parameter(name, shape, ("vocab", "embed"), initial)

@@ -110,8 +110,7 @@ def token_log_probs(
 ) -> TokenScores:
     """Scores the tokens from place `start` on, each given the tokens of its document before it.
 
-    Padding may stand between a token and its predecessor only before `start` (a padded prompt):
-    the token at `start` is scored from the last valid one before it.
+    Padding may stand anywhere: a token is scored from the last valid one before it.
 
     Args:
         config: The decoder's shape.
@@ -142,9 +141,9 @@ def token_log_probs(
     hidden = hidden_states(config, params, tokens, positions=positions, segment_ids=segment_ids)
     before = hidden[:, start - 1 : -1]
     if segment_ids is not None:
-        valid = segment_ids[:, :start] > 0
-        last = start - 1 - jnp.argmax(valid[:, ::-1], axis=-1)
-        before = before.at[:, 0].set(hidden[jnp.arange(batch), last])
+        slots = jnp.where(segment_ids > 0, jnp.arange(time), 0)
+        last = jax.lax.cummax(slots, axis=1)[:, start - 1 : -1]
+        before = jnp.take_along_axis(hidden, last[..., None], axis=1)
     return score_hidden(
         config, params, before, tokens[:, start:], transform=transform, chunk_size=chunk_size
     )

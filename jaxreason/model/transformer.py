@@ -1,5 +1,7 @@
 """The decoder as pure functions of a config and a tree of parameters."""
 
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -9,7 +11,7 @@ from jaxreason.checks import check_shape
 from jaxreason.model.config import ModelConfig
 from jaxreason.model.layers import Decoder
 
-Params = PyTree[Float[Array, "..."]]
+Params: TypeAlias = PyTree[Float[Array, "..."]]
 
 
 def _variables(config: ModelConfig, key: PRNGKeyArray) -> PyTree:
@@ -39,8 +41,8 @@ def logical_axes(config: ModelConfig) -> PyTree[jax.sharding.PartitionSpec]:
     """Returns each parameter's logical axes, in a tree like that of `init`.
 
     Example:
-        >>> logical_axes(ModelConfig(num_layers=1))["embedding"]
-        PartitionSpec('vocab', 'embed')
+        >>> tuple(logical_axes(ModelConfig(num_layers=1))["embedding"])
+        ('vocab', 'embed')
     """
     boxed = jax.eval_shape(lambda: _variables(config, jax.random.key(0)))
     return nn.get_partition_spec(boxed)
@@ -51,7 +53,7 @@ def num_parameters(config: ModelConfig) -> int:
 
     Example:
         >>> num_parameters(ModelConfig(num_layers=1))
-        279040
+        278912
     """
     abstract = jax.eval_shape(lambda: init(config, jax.random.key(0)))
     return sum(leaf.size for leaf in jax.tree.leaves(abstract))

@@ -1,6 +1,7 @@
 """Who earned what: from rewards of solutions to the advantages of both players."""
 
 import dataclasses
+from types import MappingProxyType
 from typing import no_type_check
 
 import jax
@@ -10,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from jaxreason.checks import check_shape, check_that
 from jaxreason.policy_gradient import grpo, reinforce, rloo
 
-ESTIMATORS = {"reinforce": reinforce, "rloo": rloo, "grpo": grpo}
+ESTIMATORS = MappingProxyType({"reinforce": reinforce, "rloo": rloo, "grpo": grpo})
 SOLUTION_GROUPS = ("abstraction", "problem")
 
 

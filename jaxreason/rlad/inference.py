@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxreason.checks import check_that
+from jaxreason.checks import check_shape, check_that
 from jaxreason.rlad.play import Play
+from jaxreason.sequences import Sequence
 from jaxreason.tasks import Task
 from jaxreason.voting import index_answers
 
@@ -44,6 +45,22 @@ def abstraction_ballots(task: Task, played: Play) -> Ballots:
 
     Returns:
         Ballots with as many agents as there are abstractions.
+
+    Example:
+        >>> from jaxreason.model import ModelConfig, init
+        >>> from jaxreason.rlad import play
+        >>> from jaxreason.rollout import Sampling
+        >>> from jaxreason.tasks import RuleInductionConfig, make_rule_induction
+        >>> task, config = make_rule_induction(RuleInductionConfig()), ModelConfig()
+        >>> def run(key):
+        ...     keys, params = jax.random.split(key, 3), init(config, key)
+        ...     problems = jax.vmap(lambda key: task.sample(key, "train"))(keys)
+        ...     played = play(
+        ...         task, (config, config), (params, params), problems, keys,
+        ...         abstractions=4, solutions=2, bare=1, sampling=(Sampling(), Sampling()))
+        ...     return abstraction_ballots(task, played)
+        >>> jax.eval_shape(run, jax.random.key(0)).answers.shape
+        (3, 4)
     """
     count = played.abstractions.log_probs.shape[1]
     order = jnp.argsort(-played.abstractions.log_probs.sum(-1), axis=1, stable=True)
@@ -57,28 +74,39 @@ def abstraction_ballots(task: Task, played: Play) -> Ballots:
     return _ballots(picked, pick(valid), pick(rewards) > 0)
 
 
-def solution_ballots(task: Task, played: Play) -> Ballots:
-    """Makes each solution to a bare prompt an agent: plain self-consistency.
+def solution_ballots(
+    task: Task, solutions: Sequence, rewards: Float[Array, "problem solution"]
+) -> Ballots:
+    """Makes each solution an agent: plain self-consistency.
 
     See "Self-Consistency Improves Chain of Thought Reasoning in Language Models" by Wang et al.
     (https://arxiv.org/abs/2203.11171).
 
     Args:
         task: The family of problems.
-        played: A play with bare slots.
+        solutions: Solutions `[problem, solution]`.
+        rewards: 1.0 where the answer is right.
 
     Returns:
-        Ballots with as many agents as there are solutions without an abstraction.
+        Ballots with as many agents as there are solutions of a problem.
 
     Raises:
-        ValueError: If the play has no bare slot.
+        ValueError: If shapes disagree.
+
+    Example:
+        >>> from jaxreason.tasks import RuleInductionConfig, Vocabulary, make_rule_induction
+        >>> id_of = Vocabulary().id_of
+        >>> written = [[id_of("<answer>"), *map(id_of, s), 2] for s in ("365", "653", "365")]
+        >>> solutions = Sequence(jnp.array([written]), jnp.ones((1, 3, 5), bool))
+        >>> task = make_rule_induction(RuleInductionConfig())
+        >>> ballots = solution_ballots(task, solutions, jnp.array([[1.0, 0.0, 1.0]]))
+        >>> ballots.answers.tolist(), ballots.truth.tolist()
+        ([[0, 1, 0]], [0])
     """
-    count = played.abstractions.log_probs.shape[1]
-    check_that(played.rewards.shape[1] > count, "self-consistency needs a play with bare slots.")
-    flat = lambda leaf: leaf[:, count:].reshape(leaf.shape[0], -1, *leaf.shape[3:])  # noqa: E731
-    solutions = jax.tree.map(flat, played.solutions.completion)
+    problems, count = check_shape("rewards", rewards, ("problem", "solution"))
+    check_shape("solutions.tokens", solutions.tokens, (problems, count, "time"))
     values, valid = jax.vmap(jax.vmap(task.answer))(solutions)
-    return _ballots(values, valid, flat(played.rewards) > 0)
+    return _ballots(values, valid, rewards > 0)
 
 
 def _commonest(

@@ -6,10 +6,10 @@ from typing import no_type_check
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreason.checks import check_shape, check_that
-from jaxreason.model import ModelConfig, Params
+from jaxreason.model import ModelConfig, Params, TokenScores
 from jaxreason.optimizer import apply_gradients
 from jaxreason.policy_gradient import WeightedSum, player_loss
 from jaxreason.rlad.config import GameConfig
@@ -53,12 +53,11 @@ class GameState:
 @dataclasses.dataclass(frozen=True)
 @no_type_check
 class _Samples:
-    """What one player learns from; every leaf has the batch first."""
+    """What one player learns from."""
 
     prompts: Sequence
     rollout: Rollout
     advantages: Float[Array, "..."]
-    reference_log_probs: Float[Array, "..."]
 
 
 def init_game(
@@ -72,11 +71,22 @@ def init_game(
         solution_params: The second one's warm start.
 
     Returns:
-        The state before the first iteration. The references are copies, so the state may be
-        donated.
+        The state before the first iteration. It holds copies, so it may be donated.
+
+    Example:
+        >>> from jaxreason.model import init
+        >>> from jaxreason.optimizer import OptimizerConfig, make_optimizer
+        >>> player = Player(ModelConfig(), make_optimizer(OptimizerConfig(), total_steps=10))
+        >>> def start(key):
+        ...     params = init(player.model, key)
+        ...     return init_game((player, player), params, params)
+        >>> state = jax.eval_shape(start, jax.random.key(0))
+        >>> state.solution.reference["embedding"].shape
+        (512, 128)
     """
+    copy = lambda params: jax.tree.map(jnp.copy, params)  # noqa: E731
     states = [
-        PlayerState(init_state(player.optimizer, params), jax.tree.map(jnp.copy, params))
+        PlayerState(init_state(player.optimizer, copy(params)), copy(params))
         for player, params in zip(players, (abstraction_params, solution_params), strict=True)
     ]
     return GameState(*states)
@@ -87,7 +97,7 @@ def iterate(
     task: Task,
     players: tuple[Player, Player],
     state: GameState,
-    keys: PRNGKeyArray,
+    keys: Key[Array, "problem"],
     *,
     axis_name: str | None = None,
 ) -> tuple[GameState, dict[str, Float[Array, ""]]]:
@@ -113,6 +123,21 @@ def iterate(
 
     Raises:
         ValueError: If shapes disagree, or the minibatches do not divide the problems.
+
+    Example:
+        >>> from jaxreason.model import init
+        >>> from jaxreason.optimizer import OptimizerConfig, make_optimizer
+        >>> from jaxreason.tasks import RuleInductionConfig, make_rule_induction
+        >>> config, task = GameConfig(problems=2), make_rule_induction(RuleInductionConfig())
+        >>> player = Player(ModelConfig(), make_optimizer(OptimizerConfig(), total_steps=10))
+        >>> def run(key):
+        ...     params = init(player.model, key)
+        ...     state = init_game((player, player), params, params)
+        ...     keys = jax.random.split(key, config.problems)
+        ...     return iterate(config, task, (player, player), state, keys)
+        >>> state, metrics = jax.eval_shape(run, jax.random.key(0))
+        >>> [name for name in sorted(metrics) if name.startswith("success")]
+        ['success/best_abstraction', 'success/with_abstraction', 'success/without_abstraction']
     """
     (count,) = check_shape("keys", keys, ("problem",))
     check_that(
@@ -141,20 +166,14 @@ def iterate(
         solution_group=config.solution_group,
     )
     metrics = _game_metrics(task, played)
-    written = (played.abstraction_prompts, played.abstractions)
     advantages = credit.abstraction_advantages[:, : config.abstractions]
+    proposed = _Samples(played.abstraction_prompts, played.abstractions, advantages)
     abstraction, learned = _update(
-        config, players[0], state.abstraction, *fold((*written, advantages), 2), axis_name
+        config, players[0], state.abstraction, fold(proposed, 2), axis_name
     )
     metrics |= {f"abstraction/{name}": value for name, value in learned.items()}
-    written = (played.solution_prompts, played.solutions)
-    solution, learned = _update(
-        config,
-        players[1],
-        state.solution,
-        *fold((*written, credit.solution_advantages), 3),
-        axis_name,
-    )
+    solved = _Samples(played.solution_prompts, played.solutions, credit.solution_advantages)
+    solution, learned = _update(config, players[1], state.solution, fold(solved, 3), axis_name)
     metrics |= {f"solution/{name}": value for name, value in learned.items()}
     if axis_name is not None:
         metrics = jax.lax.psum(metrics, axis_name)
@@ -165,31 +184,30 @@ def _update(
     config: GameConfig,
     player: Player,
     state: PlayerState,
-    prompts: Sequence,
-    rollout: Rollout,
-    advantages: Array,
+    samples: _Samples,
     axis_name: str | None,
 ) -> tuple[PlayerState, Metrics]:
-    """Makes `config.minibatches` updates of one player on its samples."""
+    """Makes `config.minibatches` updates of one player on its samples, `[batch]`."""
     sampling = Sampling(temperature=config.temperature)
 
-    def scores(params: Params, prompts: Sequence, rollout: Rollout):
+    def score(params: Params, part: _Samples) -> TokenScores:
+        completion = part.rollout.completion
         return completion_log_probs(
-            player.model, params, prompts, rollout.completion, sampling=sampling
+            player.model, params, part.prompts, completion, sampling=sampling
         )
 
-    reference = scores(state.reference, prompts, rollout).log_probs
-    samples = _Samples(prompts, rollout, advantages, reference)
+    reference = score(state.reference, samples).log_probs
     parts = jax.tree.map(
-        lambda leaf: leaf.reshape(config.minibatches, -1, *leaf.shape[1:]), samples
+        lambda leaf: leaf.reshape(config.minibatches, -1, *leaf.shape[1:]), (samples, reference)
     )
 
-    def loss(params: Params, part: _Samples) -> tuple[WeightedSum, Metrics]:
-        scored = scores(params, part.prompts, part.rollout)
+    def loss(params: Params, batch: tuple[_Samples, Array]) -> tuple[WeightedSum, Metrics]:
+        part, reference = batch
+        scored = score(params, part)
         return player_loss(
             scored.log_probs,
             part.rollout.log_probs,
-            part.reference_log_probs,
+            reference,
             scored.entropy,
             part.advantages,
             part.rollout.completion.mask,
@@ -199,9 +217,9 @@ def _update(
             entropy_coef=config.entropy_coef,
         )
 
-    def step(train: TrainState, part: _Samples) -> tuple[TrainState, Metrics]:
+    def step(train: TrainState, batch: tuple[_Samples, Array]) -> tuple[TrainState, Metrics]:
         gradients, total, metrics = accumulate_gradients(
-            loss, train.params, part, axis_name=axis_name
+            loss, train.params, batch, axis_name=axis_name
         )
         mean = total.mean()
         params, opt_state = apply_gradients(

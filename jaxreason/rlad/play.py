@@ -5,7 +5,7 @@ from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from jaxreason.checks import check_shape
 from jaxreason.model import ModelConfig, Params
@@ -64,7 +64,7 @@ def propose(
     config: ModelConfig,
     params: Params,
     problems: PyTree,
-    keys: PRNGKeyArray,
+    keys: Key[Array, "problem"],
     *,
     abstractions: int,
     sampling: Sampling,
@@ -82,6 +82,22 @@ def propose(
 
     Returns:
         Prompts and what was written, `[problem, abstraction]`.
+
+    Raises:
+        ValueError: If `keys` has not one axis.
+
+    Example:
+        >>> from jaxreason.model import init
+        >>> from jaxreason.tasks import RuleInductionConfig, make_rule_induction
+        >>> task, config = make_rule_induction(RuleInductionConfig()), ModelConfig()
+        >>> def run(key):
+        ...     keys, params = jax.random.split(key, 3), init(config, key)
+        ...     problems = jax.vmap(lambda key: task.sample(key, "train"))(keys)
+        ...     return propose(
+        ...         task, config, params, problems, keys, abstractions=4, sampling=Sampling())
+        >>> prompts, rollout = jax.eval_shape(run, jax.random.key(0))
+        >>> rollout.log_probs.shape
+        (3, 4, 4)
     """
     (count,) = check_shape("keys", keys, ("problem",))
     prompts = jax.vmap(task.abstraction_prompt)(problems)
@@ -106,7 +122,7 @@ def solve(
     problems: PyTree,
     abstractions: Sequence,
     bare: Bool[Array, "problem abstraction"],
-    keys: PRNGKeyArray,
+    keys: Key[Array, "problem"],
     *,
     solutions: int,
     sampling: Sampling,
@@ -126,6 +142,26 @@ def solve(
 
     Returns:
         Prompts, what was written, and the rewards, `[problem, abstraction, solution]`.
+
+    Raises:
+        ValueError: If shapes disagree.
+
+    Example:
+        >>> from jaxreason.model import init
+        >>> from jaxreason.tasks import RuleInductionConfig, make_rule_induction
+        >>> task, config = make_rule_induction(RuleInductionConfig()), ModelConfig()
+        >>> def run(key):
+        ...     keys, params = jax.random.split(key, 3), init(config, key)
+        ...     problems = jax.vmap(lambda key: task.sample(key, "train"))(keys)
+        ...     right = jax.vmap(task.abstraction)(problems)
+        ...     abstractions = jax.tree.map(lambda leaf: leaf[:, None], right)
+        ...     bare = jnp.zeros((3, 1), bool)
+        ...     return solve(
+        ...         task, config, params, problems, abstractions, bare, keys,
+        ...         solutions=5, sampling=Sampling())
+        >>> prompts, rollout, rewards = jax.eval_shape(run, jax.random.key(0))
+        >>> rewards.shape
+        (3, 1, 5)
     """
     count, slots = check_shape("bare", bare, ("problem", "abstraction"))
     check_shape("keys", keys, (count,))
@@ -152,7 +188,7 @@ def play(
     models: tuple[ModelConfig, ModelConfig],
     params: tuple[Params, Params],
     problems: PyTree,
-    keys: PRNGKeyArray,
+    keys: Key[Array, "problem"],
     *,
     abstractions: int,
     solutions: int,
@@ -174,6 +210,23 @@ def play(
 
     Returns:
         The play.
+
+    Raises:
+        ValueError: If `keys` has not one axis.
+
+    Example:
+        >>> from jaxreason.model import init
+        >>> from jaxreason.tasks import RuleInductionConfig, make_rule_induction
+        >>> task, config = make_rule_induction(RuleInductionConfig()), ModelConfig()
+        >>> def run(key):
+        ...     keys, params = jax.random.split(key, 3), init(config, key)
+        ...     problems = jax.vmap(lambda key: task.sample(key, "train"))(keys)
+        ...     return play(
+        ...         task, (config, config), (params, params), problems, keys,
+        ...         abstractions=4, solutions=2, bare=1, sampling=(Sampling(), Sampling()))
+        >>> played = jax.eval_shape(run, jax.random.key(0))
+        >>> played.rewards.shape, played.bare.shape
+        ((3, 5, 2), (3, 5))
     """
     (count,) = check_shape("keys", keys, ("problem",))
     both = jax.vmap(jax.random.split)(keys)

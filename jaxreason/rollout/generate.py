@@ -5,7 +5,7 @@ from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxreason.checks import check_shape, check_that
 from jaxreason.model import (
@@ -55,7 +55,7 @@ def generate(
     config: ModelConfig,
     params: Params,
     prompts: Sequence,
-    key: PRNGKeyArray,
+    key: Key[Array, "*batch"],
     *,
     max_new_tokens: int,
     stop_tokens: tuple[int, ...],
@@ -138,7 +138,7 @@ def generate(
     return Rollout(Sequence(end.tokens, end.mask), end.log_probs)
 
 
-def _uniforms(key: PRNGKeyArray, batch: int, steps: int) -> Float[Array, "batch step"]:
+def _uniforms(key: Key[Array, "*batch"], batch: int, steps: int) -> Float[Array, "batch step"]:
     if key.ndim == 0:
         key = jax.random.split(key, batch)
     check_shape("key", key, (batch,))
@@ -166,6 +166,19 @@ def completion_log_probs(
 
     Returns:
         `TokenScores` of shape `[batch, step]`; those of padding mean nothing.
+
+    Raises:
+        ValueError: If shapes disagree.
+
+    Example:
+        >>> from jaxreason.model import init
+        >>> config, sampling = ModelConfig(num_layers=1), Sampling(temperature=0.5)
+        >>> def run(key):
+        ...     params, tokens = init(config, key), jnp.array([[5, 6, 7]])
+        ...     sequence = Sequence(tokens, tokens > 0)
+        ...     return completion_log_probs(config, params, sequence, sequence, sampling=sampling)
+        >>> jax.eval_shape(run, jax.random.key(0)).log_probs.shape
+        (1, 3)
     """
     whole = concatenate([prompts, completion])
     return token_log_probs(

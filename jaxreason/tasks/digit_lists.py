@@ -1,7 +1,8 @@
 """Primitives on short lists of digits, and their compositions, as jittable functions."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import no_type_check
 
 import jax
@@ -92,23 +93,25 @@ def _each(function: Callable[[Array], Array]) -> Primitive:
     return lambda values: _canonical(function(values.digits), values.length)
 
 
-PRIMITIVES: dict[str, Primitive] = {
-    "reverse": _reverse,
-    "sort": _sort,
-    "rotate 1": _rotate(1),
-    "rotate 2": _rotate(2),
-    "swap": _swap,
-    "add 1": _each(lambda digits: (digits + 1) % 10),
-    "add 3": _each(lambda digits: (digits + 3) % 10),
-    "add 5": _each(lambda digits: (digits + 5) % 10),
-    "double": _each(lambda digits: 2 * digits % 10),
-    "flip": _each(lambda digits: 9 - digits),
-    "round down": _each(lambda digits: digits - digits % 2),
-    "take 2": _take(2),
-    "drop 1": _drop(1),
-    "repeat": _repeat,
-    "keep even": _keep_even,
-}
+PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
+    {
+        "reverse": _reverse,
+        "sort": _sort,
+        "rotate 1": _rotate(1),
+        "rotate 2": _rotate(2),
+        "swap": _swap,
+        "add 1": _each(lambda digits: (digits + 1) % 10),
+        "add 3": _each(lambda digits: (digits + 3) % 10),
+        "add 5": _each(lambda digits: (digits + 5) % 10),
+        "double": _each(lambda digits: 2 * digits % 10),
+        "flip": _each(lambda digits: 9 - digits),
+        "round down": _each(lambda digits: digits - digits % 2),
+        "take 2": _take(2),
+        "drop 1": _drop(1),
+        "repeat": _repeat,
+        "keep even": _keep_even,
+    }
+)
 """Every primitive by its name in words: `rotate` turns to the left, `swap` exchanges the first
 two, `add` and `double` are modulo 10, `flip` is 9 minus the digit, `round down` is to even,
 `repeat` appends the list to itself as far as the width allows."""

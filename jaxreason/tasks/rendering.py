@@ -1,5 +1,7 @@
 """Problems, abstractions and worked solutions of rule induction as tokens and as text."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +47,13 @@ def problem_tokens(
 
     Returns:
         A sequence of fixed width, `[time]`; places of shorter lists are masked.
+
+    Example:
+        >>> from jaxreason.tasks.rule_induction import sample
+        >>> config = RuleInductionConfig(list_length=4, num_examples=2)
+        >>> render = lambda key: problem_tokens(config, Vocabulary(), sample(config, key))
+        >>> jax.eval_shape(render, jax.random.key(0)).tokens.shape  # 1 + 2 (4 + 1 + 4 + 1) + 4 + 1
+        (26,)
     """
     arrow, newline = _symbol(vocabulary, ARROW), _symbol(vocabulary, NEWLINE)
 
@@ -115,21 +124,20 @@ def to_text(config: RuleInductionConfig, problems: Problem) -> list[dict[str, st
         >>> to_text(config, problems)[0]["abstraction"].startswith("<abstraction> ")
         True
     """
-    vocabulary = Vocabulary()
-    tag_of = {"problem": "", "abstraction": ABSTRACTION, "solution": SOLUTION}
-    render = {
-        "problem": problem_tokens,
-        "abstraction": abstraction_tokens,
-        "solution": solution_tokens,
-    }
-    columns = {
-        name: decode(jax.vmap(lambda one, f=f: f(config, vocabulary, one))(problems))
-        for name, f in render.items()
-    }
-    rows = zip(*columns.values(), strict=True)
+    texts = [decode(sequences) for sequences in _render(config, problems)]
     return [
-        {name: tag_of[name] + text for name, text in zip(columns, row, strict=True)} for row in rows
+        {"problem": problem, "abstraction": ABSTRACTION + words, "solution": SOLUTION + steps}
+        for problem, words, steps in zip(*texts, strict=True)
     ]
+
+
+@partial(jax.jit, static_argnames="config")
+def _render(config: RuleInductionConfig, problems: Problem) -> tuple[Sequence, Sequence, Sequence]:
+    def render(problem: Problem) -> tuple[Sequence, Sequence, Sequence]:
+        given = (config, Vocabulary(), problem)
+        return problem_tokens(*given), abstraction_tokens(*given), solution_tokens(*given)
+
+    return jax.vmap(render)(problems)
 
 
 def decode(sequences: Sequence, vocabulary: Vocabulary = Vocabulary()) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from functools import partial
 from typing import no_type_check
 
 import jax
@@ -62,6 +63,11 @@ def _outputs(names: tuple[str, ...], rule: Array, probes: DigitList) -> Array:
     return jnp.concatenate([last.digits[:, -1], last.length[:, -1:]], axis=-1)
 
 
+@partial(jax.jit, static_argnames="names")  # compiled once, however many programs hold the table
+def _outputs_of_each(names: tuple[str, ...], rules: Array, probes: DigitList) -> Array:
+    return jax.vmap(lambda rule: _outputs(names, rule, probes))(rules)
+
+
 def make_rule_table(
     names: tuple[str, ...], max_steps: int, list_length: int, width: int, held_out: float, seed: int
 ) -> RuleTable:
@@ -80,7 +86,7 @@ def make_rule_table(
         seed: Which of them are drawn.
 
     Returns:
-        The table, as concrete arrays also under `jit`.
+        The table; under `jit` it is a constant of the program.
 
     Example:
         >>> table = make_rule_table(("reverse", "sort"), 2, 3, 3, held_out=0.5, seed=0)
@@ -97,7 +103,7 @@ def make_rule_table(
     )
     with jax.ensure_compile_time_eval():
         probes = probe_lists(list_length, width)
-        outputs = np.asarray(jax.vmap(lambda rule: _outputs(names, rule, probes))(rules))
+        outputs = np.asarray(_outputs_of_each(names, rules, probes))
         identity = np.concatenate([probes.digits, probes.length[:, None]], axis=-1)
     first: dict[bytes, int] = {identity.astype(np.int32).tobytes(): -1}
     for index, output in enumerate(outputs):

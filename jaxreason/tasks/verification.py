@@ -22,6 +22,15 @@ def parse_answer(
     Returns:
         The list `[width]` and whether there is one: an answer must be closed by the end of
         sequence, hold nothing but digits, and be no longer than `width`.
+
+    Example:
+        >>> vocabulary = Vocabulary()
+        >>> written = [vocabulary.id_of(symbol) for symbol in (ANSWER, "3", "6", "5")]
+        >>> tokens = jnp.array([*written, vocabulary.eos_id])
+        >>> solution = Sequence(tokens, jnp.ones(5, bool))
+        >>> values, valid = parse_answer(RuleInductionConfig(), vocabulary, solution)
+        >>> values.digits.tolist(), bool(valid)
+        ([3, 6, 5], True)
     """
     digit, is_digit = _lookup(solution, vocabulary.digit_ids())
     position = jnp.arange(solution.tokens.shape[-1])
@@ -51,6 +60,15 @@ def parse_abstraction(
     Returns:
         The rule `[max_steps]`, padded with -1, and whether the words are one: primitives of the
         config joined by `then`, at most `max_steps` of them.
+
+    Example:
+        >>> config, vocabulary = RuleInductionConfig(primitives=("sort", "add 3")), Vocabulary()
+        >>> add, sort = vocabulary.primitive_ids(("add 3", "sort"))
+        >>> words = jnp.array([add, vocabulary.id_of(THEN), sort])
+        >>> abstraction = Sequence(words, jnp.ones(3, bool))
+        >>> rule, valid = parse_abstraction(config, vocabulary, abstraction)
+        >>> rule.tolist(), bool(valid)
+        ([1, 0], True)
     """
     index, is_primitive = _lookup(abstraction, vocabulary.primitive_ids(config.primitives))
     is_then = abstraction.mask & (abstraction.tokens == vocabulary.id_of(THEN))

@@ -1,6 +1,7 @@
 """Preparation as a whole, in a small world."""
 
 import dataclasses
+import re
 import shutil
 
 import numpy as np
@@ -59,17 +60,22 @@ def test_sft_is_on_other_problems(small_library, config, task, filled_cache):
     assert shares[1] == pytest.approx(config.bare_share, abs=1 / config.block_size)
 
 
-def test_the_teacher_errs_but_the_solver_sees_right_abstractions(
+def test_both_players_learn_from_one_erring_teacher_but_solutions_are_right(
     small_library, config, task, filled_cache
 ):
     sft = prepare_sft(config, task, batch_size=8, cache_dir=filled_cache)
 
-    def rules(mixture, source=0):
-        pairs = (text.split("<abstraction>") for text in texts(sft.tokenizer, mixture, source))
-        return {problem: rest.partition("<solution>")[0] for problem, rest in pairs}
+    def split(text):
+        problem, _, rest = text.partition("<abstraction>")
+        rule, _, solution = rest.partition("<solution>")
+        return problem, rule.strip().split(" then "), re.findall(r" ([a-z].*?) -> ", solution)
 
-    right, taught = rules(sft.solution), rules(sft.abstraction)
-    wrong = sum(right[problem] != rule for problem, rule in taught.items())
+    proposed = {
+        problem: rule for problem, rule, _ in map(split, texts(sft.tokenizer, sft.abstraction, 0))
+    }
+    solved = list(map(split, texts(sft.tokenizer, sft.solution, 0)))
+    assert {problem: rule for problem, rule, _ in solved} == proposed
+    wrong = sum(rule != steps for _, rule, steps in solved)
     assert wrong == round(config.teacher_error * config.sft_problems)
 
 

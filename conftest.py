@@ -1,4 +1,4 @@
-"""Strict settings for all tests, a compile cache between runs, and simulated devices."""
+"""Strict settings for tests and examples, a compile cache between runs, and simulated devices."""
 
 import os
 import subprocess
@@ -10,7 +10,10 @@ import hypothesis
 import jax
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+# pytest would import a module twice whose examples it runs before its package is there.
+import jaxreason  # noqa: F401
+
+ROOT = Path(__file__).resolve().parent
 
 # Set for this process and, through the environment, for the programs that tests start.
 # A variable that is set already wins: JAX_PLATFORMS=cuda runs the tests on a GPU.

@@ -1,0 +1,170 @@
+"""The forward pass against an implementation of its own in float64 NumPy."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreason.model import (
+    attention_mask,
+    forward,
+    init,
+    logical_axes,
+    num_parameters,
+    positions_of,
+    score_logits,
+)
+from jaxreason.model.layers import attend, rotate
+
+logits_of = jax.jit(forward, static_argnums=0)
+
+TOKENS = jax.random.randint(jax.random.key(1), (2, 9), 0, 37)
+
+
+def numpy_norm(hidden, scale, epsilon):
+    return hidden / np.sqrt((hidden**2).mean(-1, keepdims=True) + epsilon) * scale
+
+
+def numpy_rotate(values, positions, theta):
+    """Rotary embeddings as products of complex numbers, `[time, head, head_dim]`."""
+    half = values.shape[-1] // 2
+    turns = np.exp(1j * positions[:, None, None] * theta ** (-np.arange(half) / half))
+    turned = (values[..., :half] + 1j * values[..., half:]) * turns
+    return np.concatenate([turned.real, turned.imag], axis=-1)
+
+
+def numpy_attention(config, weights, hidden):
+    """Each head by itself, each query over its own past."""
+    time, width = len(hidden), config.head_dim
+    heads = {
+        name: (hidden @ weights[name]).reshape(time, -1, width)
+        for name in ("query", "key", "value")
+    }
+    query, key = (
+        numpy_rotate(heads[name], np.arange(time), config.rope_theta) for name in ("query", "key")
+    )
+    mixed = np.zeros((time, config.num_heads, width))
+    for head in range(config.num_heads):
+        shared = head // (config.num_heads // config.num_kv_heads)
+        for now in range(time):
+            scores = key[: now + 1, shared] @ query[now, head] / math.sqrt(width)
+            weight = np.exp(scores - scores.max())
+            mixed[now, head] = weight / weight.sum() @ heads["value"][: now + 1, shared]
+    return mixed.reshape(time, -1) @ weights["out"]
+
+
+def numpy_forward(config, params, tokens):
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    hidden = params["embedding"][np.asarray(tokens)]
+    for layer in range(config.num_layers):
+        name, epsilon = f"layer_{layer}", config.norm_epsilon
+        before = numpy_norm(hidden, params[f"{name}_attention_norm"]["scale"], epsilon)
+        hidden = hidden + numpy_attention(config, params[f"{name}_attention"], before)
+        before = numpy_norm(hidden, params[f"{name}_feed_forward_norm"]["scale"], epsilon)
+        weights = params[f"{name}_feed_forward"]
+        gate = before @ weights["gate"]
+        gated = gate / (1 + np.exp(-gate)) * (before @ weights["up"])
+        hidden = hidden + gated @ weights["down"]
+    hidden = numpy_norm(hidden, params["norm"]["scale"], config.norm_epsilon)
+    return hidden @ params["embedding" if config.tie_embeddings else "output"].T
+
+
+def test_forward_equals_numpy(config, params):
+    scales = [name for name in params if name.endswith("norm")]
+    for index, name in enumerate(scales):  # scales other than 1, or they would go unseen
+        noise = jax.random.uniform(jax.random.key(index), (config.dim,), minval=0.5, maxval=1.5)
+        params = params | {name: {"scale": noise}}
+    logits = logits_of(config, params, TOKENS)
+    expected = np.stack([numpy_forward(config, params, row) for row in TOKENS])
+    assert np.ptp(expected) > 5
+    np.testing.assert_allclose(logits, expected, atol=2e-5)
+
+
+def test_tied_and_untied_parameters(config, params):
+    assert ("output" in params) == (not config.tie_embeddings)
+    assert num_parameters(config) == sum(leaf.size for leaf in jax.tree.leaves(params))
+    extra = 0 if config.tie_embeddings else config.vocab_size * config.dim
+    head = config.dim // config.num_heads
+    kv_width = config.num_kv_heads * head
+    block = 2 * config.dim**2 + 2 * config.dim * kv_width + 3 * config.dim * config.hidden_dim
+    norms = (2 * config.num_layers + 1) * config.dim
+    table = config.vocab_size * config.dim
+    assert num_parameters(config) == table + extra + config.num_layers * block + norms
+
+
+def test_logical_axes_have_one_name_for_each_axis(config, params):
+    axes = logical_axes(config)
+    jax.tree.map(lambda leaf, names: leaf.shape[len(names) - 1], params, axes)
+    assert all(
+        leaf.ndim == len(names)
+        for leaf, names in zip(jax.tree.leaves(params), jax.tree.leaves(axes), strict=True)
+    )
+
+
+def test_initial_loss_is_that_of_guessing(config):
+    """Every token starts with a probability near 1 / vocab."""
+    logits = logits_of(config, jax.jit(init, static_argnums=0)(config, jax.random.key(0)), TOKENS)
+    loss = -score_logits(logits[:, :-1], TOKENS[:, 1:]).log_probs.mean()
+    assert abs(float(loss) - math.log(config.vocab_size)) < 0.05
+
+
+def test_positions():
+    segments = jnp.array([[0, 1, 1, 0, 1, 3, 3, 0], [2, 2, 2, 2, 1, 1, 0, 0]])
+    assert positions_of(segments).tolist() == [[0, 0, 1, 0, 2, 0, 1, 0], [0, 1, 2, 3, 0, 1, 0, 0]]
+    assert positions_of(jnp.zeros((1, 3), jnp.int32)).tolist() == [[0, 0, 0]]
+
+
+def test_attention_mask():
+    mask = attention_mask(jnp.array([[1, 0, 1, 2]]))[0]
+    assert mask.astype(int).tolist() == [[1, 0, 0, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]
+
+
+def test_attending_to_nothing_is_finite():
+    values = jax.random.normal(jax.random.key(0), (1, 3, 2, 4))
+
+    def total(values):
+        return attend(values, values, values, jnp.zeros((1, 3, 3), bool)).sum()
+
+    value, gradient = jax.jit(jax.value_and_grad(total))(values)
+    assert jnp.isfinite(value) and jnp.isfinite(gradient).all()
+
+
+def test_rotation_depends_on_distances_only():
+    query, key = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 8))
+    dot = lambda a, b: jnp.vdot(  # noqa: E731
+        rotate(query, jnp.array([[a]]), 1e4), rotate(key, jnp.array([[b]]), 1e4)
+    )
+    np.testing.assert_allclose(dot(7, 3), dot(104, 100), atol=1e-4)
+    assert abs(dot(7, 3) - dot(7, 4)) > 1e-3
+
+
+def test_given_positions_count(config, params):
+    shifted = logits_of(config, params, TOKENS, positions=jnp.tile(jnp.arange(9) + 5, (2, 1)))
+    np.testing.assert_allclose(shifted, logits_of(config, params, TOKENS), atol=1e-5)
+    stretched = logits_of(config, params, TOKENS, positions=jnp.tile(jnp.arange(9) * 2, (2, 1)))
+    assert abs(stretched - shifted).max() > 1e-2
+
+
+def test_bfloat16_keeps_logits_in_float32(config, params):
+    half = dataclasses.replace(config, dtype="bfloat16")
+    logits = logits_of(half, params, TOKENS)
+    assert logits.dtype == jnp.float32
+    full = logits_of(config, params, TOKENS)
+    assert 0 < abs(logits - full).max() < 0.05 * abs(full).max()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"tokens": TOKENS[0]}, r"tokens must have shape \[batch, time\]; got \[9\]"),
+        ({"segment_ids": jnp.ones((2, 8), jnp.int32)}, r"segment_ids must have shape \[2, 9\]"),
+        ({"positions": jnp.ones((1, 9), jnp.int32)}, r"positions must have shape \[2, 9\]"),
+    ],
+)
+@pytest.mark.usefixtures("as_users_run_it")
+def test_wrong_shapes_are_named(config, params, arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        forward(config, params, **({"tokens": TOKENS} | arguments))
