@@ -49,6 +49,20 @@ def _dtype_promotion(request):
         yield
 
 
+@pytest.fixture
+def compilations():
+    """A list that grows by one name with every program that is compiled."""
+    events = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            events.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
 @pytest.fixture(scope="session")
 def run_with_devices():
     """Returns `run(code, n)`: runs Python code on n simulated CPU devices, returns what it printed.

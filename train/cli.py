@@ -1,7 +1,7 @@
 """The command line of the programs: `python -m train.pipeline [NAME] [--dotted.setting value]`.
 
-Tyro builds the options and their help from the config's nested dataclasses; a string literal under
-a field is that setting's help. What tyro would answer with a box is said here in one sentence.
+Tyro reads each value by its type and shows the help of the config's nested dataclasses: a string
+literal under a field is that setting's help. What it would answer with a box is one sentence here.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ from train.errors import RefusedError, exit_on_refusal
 
 Config = TypeVar("Config")
 PLAIN_VALUES = tyro.conf.FlagConversionOff  # --a.b True, not --a.b and --a.no-b
+OWN_OPTIONS = ("run_dir", "cache_dir", "print_config")  # of the command, not of the experiment
 TYPE_WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
 
 
@@ -86,10 +87,10 @@ def parse(
             near, known = _nearest(name, list(configs)), ", ".join(configs)
             raise RefusedError(f"Unknown config {name!r}. Did you mean {near}? Known: {known}.")
         preset = Invocation(name, configs[name], Path("runs") / name, default_cache_dir())
-        if not {"-h", "--help"} & set(options):
-            _check_options(preset, options)
-        text = f"{description} Configs (NAME): {', '.join(configs)}; shown here: {name}."
-        return _read(preset, options, f"{program} [NAME]", text)
+        if {"-h", "--help"} & set(options):
+            text = f"{description} Configs (NAME): {', '.join(configs)}; shown here: {name}."
+            _help(preset, f"{program} [NAME]", text)
+        return _read(preset, options)
 
 
 def default_cache_dir() -> Path:
@@ -119,37 +120,51 @@ def settings_of(config: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
     return settings
 
 
-def _read(
-    preset: Invocation[Config], options: Sequence[str], program: str, description: str
-) -> Invocation[Config]:
-    """Lets tyro apply the checked options; a config that checks itself may still refuse."""
-    try:
-        return tyro.cli(
-            Invocation[type(preset.config)],  # type: ignore[misc]
-            default=preset,
-            args=options,
-            prog=program,
-            description=description,
-        )
-    except ValueError as error:
-        raise RefusedError(str(error)) from error
+def _help(preset: Invocation[Config], program: str, description: str) -> typing.NoReturn:
+    """Lets tyro show every setting with its meaning, type and default, and ends the program."""
+    tyro.cli(
+        Invocation[type(preset.config)],  # type: ignore[misc]
+        default=preset,
+        args=["--help"],
+        prog=program,
+        description=description,
+    )
+    raise SystemExit
 
 
-def _check_options(preset: Invocation[Any], options: Sequence[str]) -> None:
-    """Refuses unknown settings and values of a wrong type, naming what was meant."""
+def _read(preset: Invocation[Config], options: Sequence[str]) -> Invocation[Config]:
+    """Returns the preset with the values that the options give; refuses what can't be meant."""
     known = settings_of(preset.config) | {"run_dir": (None, Path), "cache_dir": (None, Path)}
     by_flag = {_flag(name): (name, hint) for name, (_, hint) in known.items()}
-    for given, values in _grouped(options):
+    values: dict[str, Any] = {}
+    for given, words in _grouped(options):
         flag = _flag(given.removeprefix("--"))
-        if flag == "--print-config" and not values:
+        if flag == "--print-config" and not words:
+            values["print_config"] = True
             continue
         if flag not in by_flag:
             near = _nearest(flag, [*by_flag, "--print-config"])
             raise RefusedError(f"Unknown setting {given}. Did you mean {near}? --help shows all.")
-        hint = by_flag[flag][1]
-        if not _accepts(hint, values):
-            shown = repr(" ".join(values)) if values else "no value"
-            raise RefusedError(f"{flag} takes {_in_words(hint)}; got {shown}.")
+        name, hint = by_flag[flag]
+        values[name] = _value(flag, hint, words)
+    own = {name: values.pop(name) for name in OWN_OPTIONS if name in values}
+    return dataclasses.replace(preset, config=_replaced(preset.config, values), **own)
+
+
+def _replaced(config: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
+    """Returns nested dataclasses with some settings replaced; each checks itself once, whole."""
+    changes = {}
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), prefix + field.name
+        if dataclasses.is_dataclass(value):
+            changes[field.name] = _replaced(value, values, f"{name}.")
+        elif name in values:
+            changes[field.name] = values[name]
+    try:
+        return dataclasses.replace(config, **changes)
+    except ValueError as error:
+        place = f"{prefix.removesuffix('.')}: " if prefix else ""
+        raise RefusedError(f"{place}{error}") from error
 
 
 def _grouped(options: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -174,13 +189,14 @@ def _nearest(given: str, known: Sequence[str]) -> str:
     return difflib.get_close_matches(given, known, n=1, cutoff=0.0)[0]
 
 
-def _accepts(hint: Any, values: Sequence[str]) -> bool:
+def _value(flag: str, hint: Any, words: Sequence[str]) -> Any:
+    """Reads a setting's value by its type."""
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            tyro.cli(hint, args=values, config=(PLAIN_VALUES,), add_help=False)
+            return tyro.cli(hint, args=words, config=(PLAIN_VALUES,), add_help=False)
     except SystemExit:
-        return False
-    return True
+        shown = repr(" ".join(words)) if words else "no value"
+        raise RefusedError(f"{flag} takes {_in_words(hint)}; got {shown}.") from None
 
 
 def _in_words(hint: Any) -> str:

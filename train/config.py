@@ -153,6 +153,11 @@ class ExperimentConfig:
             "model.vocab_size must equal data.vocab_size; got "
             f"{self.model.vocab_size} and {self.data.vocab_size}.",
         )
+        check_that(
+            self.task.held_out > 0 and self.task.max_steps > 1,
+            "task.held_out must be above 0 and task.max_steps above 1, so that there are held-out "
+            f"compositions to evaluate on; got {self.task.held_out} and {self.task.max_steps}.",
+        )
         longest = longest_document(self.task)
         check_that(
             self.data.sequence_length >= longest,

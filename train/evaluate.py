@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxreason.tasks import Vocabulary
 from train.config import ExperimentConfig
 from train.intervals import difference_interval, mean_interval
 from train.loop import Run, add_seconds
@@ -155,10 +154,9 @@ def evaluate(config: ExperimentConfig, run: Run) -> None:
         config: The experiment.
         run: A run folder whose stages are finished.
     """
-    vocabulary: Vocabulary = make_vocabulary(config, run)
-    evaluator = Evaluator(config, make_task(config, vocabulary))
     base = load_base(config, run)
     warm, trained = load_warm_starts(config, run), load_trained(config, run)
+    evaluator = Evaluator(config, make_task(config, make_vocabulary(config, run)))
     evaluate_stage(config, run, evaluator, "pretrain", (base, base))
     evaluate_stage(config, run, evaluator, "sft", warm)
     scores = evaluate_stage(config, run, evaluator, "rl", trained)

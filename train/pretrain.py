@@ -3,6 +3,7 @@
 The same supervised stage, on other data, makes the warm starts of `train.sft`.
 """
 
+import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -43,34 +44,52 @@ def pretrain(config: ExperimentConfig, run: Run) -> Params:
     print(source_table(data.mixture.summary(config.pretrain.steps)))
     print(f"reasoning density: {data.mixture.density:.4f} of the loss-bearing tokens\n")
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
-    return train_on(
-        run,
-        STAGE,
-        config,
-        config.pretrain,
-        mixture=data.mixture,
-        params=init(config.model, key),
-        key=key,
-    )
+    trainer = make_trainer(config.model, config.pretrain)
+    params = init(config.model, key)
+    return train_on(run, STAGE, config, trainer, mixture=data.mixture, params=params, key=key)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """The optimiser of a supervised stage and its compiled step, for any number of models."""
+
+    settings: SupervisedConfig
+    optimizer: optax.GradientTransformation
+    step: Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]]
+
+
+def make_trainer(model: ModelConfig, settings: SupervisedConfig) -> Trainer:
+    """Compiles the supervised step, with the counts of skipped updates among its metrics."""
+    optimizer = make_optimizer(settings.optimizer, settings.steps)
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
+        state, metrics = supervised_step(
+            model, optimizer, state, batch, num_microbatches=settings.microbatches
+        )
+        in_a_row, total = skipped_updates(state.opt_state)
+        return state, metrics | {SKIPPED_IN_A_ROW: in_a_row, SKIPPED: total}
+
+    return Trainer(settings, optimizer, step)
 
 
 def train_on(
     run: Run,
     stage: str,
     config: ExperimentConfig,
-    settings: SupervisedConfig,
+    trainer: Trainer,
     *,
     mixture: PackedMixture,
     params: Params,
     key: jax.Array,
 ) -> Params:
-    """Trains a model on a mixture for `settings.steps` updates.
+    """Trains a model on a mixture for the trainer's number of steps.
 
     Args:
         run: Where to write.
         stage: The stage's name.
         config: The experiment.
-        settings: Steps, batch and optimiser of this stage.
+        trainer: From `make_trainer`.
         mixture: Gives the batch of every step.
         params: Where training starts; they are donated.
         key: The stage's random key.
@@ -78,36 +97,16 @@ def train_on(
     Returns:
         The trained parameters.
     """
-    optimizer = make_optimizer(settings.optimizer, settings.steps)
-    compiled = make_step(config.model, optimizer, settings.microbatches)
-    state = init_state(optimizer, params)
 
     def step(state: TrainState, key: jax.Array, number: int) -> tuple[TrainState, dict[str, Any]]:
         del key
         batch = mixture.batch(number)
         del batch["source_id"]
-        return compiled(state, batch)
+        return trainer.step(state, batch)
 
-    state = train_stage(
-        run, stage, config.loop, state=state, step=step, total=settings.steps, key=key
-    )
-    return state.params
-
-
-def make_step(
-    model: ModelConfig, optimizer: optax.GradientTransformation, microbatches: int
-) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]]:
-    """Compiles the supervised step, with the counts of skipped updates among its metrics."""
-
-    @partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
-        state, metrics = supervised_step(
-            model, optimizer, state, batch, num_microbatches=microbatches
-        )
-        in_a_row, total = skipped_updates(state.opt_state)
-        return state, metrics | {SKIPPED_IN_A_ROW: in_a_row, SKIPPED: total}
-
-    return step
+    state = init_state(trainer.optimizer, params)
+    total = trainer.settings.steps
+    return train_stage(run, stage, config.loop, state=state, step=step, total=total, key=key).params
 
 
 if __name__ == "__main__":

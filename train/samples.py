@@ -12,7 +12,7 @@ from jaxreason.rollout import Rollout
 from jaxreason.sequences import Sequence
 from jaxreason.tasks import Task, Vocabulary, decode
 from jaxreason.tasks.vocabulary import ABSTRACTION, ANSWER, PROBLEM, SOLUTION
-from train.measure import Measurement
+from train.measure import RULES, Measurement
 
 
 def worked_problems(
@@ -94,7 +94,7 @@ def _solutions(
 
 def _votes(index: int, measured: Measurement) -> list[dict[str, Any]]:
     """Renders the votes on one problem; options are named by their answers."""
-    ballots = measured.ballots
+    ballots, votes = measured.ballots, measured.votes
     names = {
         int(option): "".join(str(digit) for digit in values if digit >= 0)
         for option, values in zip(ballots.answers[index], ballots.values[index], strict=True)
@@ -107,5 +107,5 @@ def _votes(index: int, measured: Measurement) -> list[dict[str, Any]]:
             "correct": 0 <= int(vote.answers[index]) == int(ballots.truth[index]),
             "scores": {name: float(vote.scores[index, option]) for option, name in names.items()},
         }
-        for rule, vote in measured.votes.items()
+        for rule, vote in zip(RULES, map(votes.get, RULES), strict=True)
     ]

@@ -14,7 +14,7 @@ from jaxreason.model import Params, init
 from train.config import ExperimentConfig
 from train.loop import Run, load_stage
 from train.pretrain import STAGE as PRETRAIN
-from train.pretrain import train_on
+from train.pretrain import make_trainer, train_on
 from train.program import run_program
 
 ABSTRACTION_STAGE, SOLUTION_STAGE = "sft_abstraction", "sft_solution"
@@ -46,13 +46,12 @@ def fine_tune(config: ExperimentConfig, run: Run) -> tuple[Params, Params]:
         config.data, config.task, batch_size=config.sft.batch_size, cache_dir=run.cache_dir
     )
     players = []
+    trainer = make_trainer(config.model, config.sft)
     stages = ((ABSTRACTION_STAGE, data.abstraction), (SOLUTION_STAGE, data.solution))
     for number, (stage, mixture) in enumerate(stages):
         key = jax.random.fold_in(jax.random.key(config.seed), 1 + number)
         copy = jax.tree.map(jnp.copy, base)
-        players.append(
-            train_on(run, stage, config, config.sft, mixture=mixture, params=copy, key=key)
-        )
+        players.append(train_on(run, stage, config, trainer, mixture=mixture, params=copy, key=key))
     return players[0], players[1]
 
 

@@ -1,22 +1,7 @@
 """What the tests of several rooms share."""
 
-import jax
 import jaxtyping
 import pytest
-
-
-@pytest.fixture
-def compilations():
-    """A list that grows by one name with every program that is compiled."""
-    events = []
-
-    def listen(event, duration, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            events.append(duration)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield events
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.fixture

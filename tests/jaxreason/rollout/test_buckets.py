@@ -21,7 +21,5 @@ def test_empty_prompts_are_refused(prompts):
 
 @pytest.mark.parametrize("buckets", [(2, 1), ()])
 def test_too_long_a_prompt_is_refused(buckets):
-    with pytest.raises(
-        ValueError, match=r"a prompt of 3 tokens fits no bucket of .*: add a longer"
-    ):
+    with pytest.raises(ValueError, match="a prompt of 3 tokens fits no bucket of .*: add"):
         pad_prompts([[1, 2, 3]], buckets=buckets)

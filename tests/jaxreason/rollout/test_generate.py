@@ -176,16 +176,14 @@ def test_loop_ends_when_every_row_has_stopped(params):
             return super().transform(logits)
 
     prompts = make_prompts(2)
-    for stops in (STOPS, tuple(range(31)), ()):
+    for stops in (STOPS, ()):
         calls.clear()
-        rollout = run(params, prompts, jax.random.key(11), Counting(), stops, 50)
+        rollout = run(params, prompts, jax.random.key(11), Counting(), stops, 20)
         jax.block_until_ready(rollout)
         jax.effects_barrier()
         longest = int(rollout.completion.mask.sum(1).max())
         assert len(calls) == longest
-        assert longest == {0: 50, 31: 1}.get(len(stops), longest) and (
-            stops != STOPS or longest < 50
-        )
+        assert longest < 20 if stops else longest == 20
 
 
 def test_vmap_over_models(params):
