@@ -27,6 +27,9 @@ for name, value in JAX_SETTINGS.items():
         os.environ[name.upper()] = str(value)
         jax.config.update(name, value)
 
+# Most of a run is compiling programs that then run once: no optimisation halves it.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 # The same examples in every run, without a time limit: the first example of a shape compiles.

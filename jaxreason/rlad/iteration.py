@@ -250,9 +250,9 @@ def _game_metrics(task: Task, played: Play) -> Metrics:
     right = jax.vmap(jax.vmap(task.abstraction_is_right, (None, 0)))(played.problems, completion)
     given = success[:, :count]
     flat = given.max(-1) == given.min(-1)
-    return {
+    without = {"success/without_abstraction": _mean(played.rewards, bare)}
+    return (without if played.bare.shape[1] > count else {}) | {
         "success/with_abstraction": _mean(played.rewards, ~bare),
-        "success/without_abstraction": _mean(played.rewards, bare),
         "success/best_abstraction": _mean(success.max(-1)),
         "abstraction/right": _mean(right.astype(jnp.float32)),
         "abstraction/length": _mean(completion.length.astype(jnp.float32)),

@@ -154,23 +154,25 @@ def _sample_inputs(config: RuleInductionConfig, key: PRNGKeyArray, *, held_out: 
     """Draws input lists uniformly among the instances of one side of the partition."""
     digits_key, residue_key = jax.random.split(key)
     rows = config.num_examples + 1
-    digits = jax.random.randint(digits_key, (rows * config.list_length,), 0, 10)
+    digits = jax.random.randint(digits_key, (rows, config.list_length), 0, 10)
     residue = 0 if held_out else jax.random.randint(residue_key, (), 1, 10)
-    last = (residue - instance_residue(digits.at[-1].set(0))) % 10
-    digits = digits.at[-1].set(last).reshape(rows, config.list_length)
+    last = (residue - instance_residue(digits.at[-1, -1].set(0))) % 10
+    digits = digits.at[-1, -1].set(last)
     padded = jnp.pad(digits, ((0, 0), (0, config.width - config.list_length)))
     return DigitList(padded, jnp.full((rows,), config.list_length, jnp.int32))
 
 
-def instance_residue(digits: Int[Array, "digit"]) -> Int[Array, ""]:
+def instance_residue(digits: Int[Array, "list digit"]) -> Int[Array, ""]:
     """Returns the number, 0 to 9, whose being 0 puts an instance into the held-out splits.
 
+    It does not depend on the order of the lists.
+
     Args:
-        digits: All input digits of the instance, the query's last.
+        digits: The input lists of the instance, all of one length.
 
     Example:
-        >>> int(instance_residue(jnp.array([1, 2, 3])))
-        6
+        >>> int(instance_residue(jnp.array([[1, 2, 3], [0, 1, 0]])))
+        9
     """
-    weights = jnp.array([1, 3, 7, 9])[jnp.arange(digits.shape[0])[::-1] % 4]
+    weights = jnp.array([1, 3, 7, 9])[jnp.arange(digits.shape[1])[::-1] % 4]
     return (digits * weights).sum() % 10

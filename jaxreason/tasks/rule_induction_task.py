@@ -48,7 +48,8 @@ def make_rule_induction(config: RuleInductionConfig, vocabulary: Vocabulary = Vo
         return concatenate([problem_tokens(config, vocabulary, problem), hint, solution_tag])
 
     def _words(abstraction: Sequence) -> Sequence:
-        is_stop = abstraction.tokens == vocabulary.id_of(SOLUTION)
+        stops = jnp.array([vocabulary.id_of(SOLUTION), vocabulary.eos_id])
+        is_stop = (abstraction.tokens[..., None] == stops).any(-1)
         return dataclasses.replace(abstraction, mask=abstraction.mask & ~is_stop)
 
     def abstraction(problem: Problem) -> Sequence:

@@ -12,7 +12,7 @@ from jaxreason.tasks.vocabulary import ANSWER, THEN, Vocabulary
 def parse_answer(
     config: RuleInductionConfig, vocabulary: Vocabulary, solution: Sequence
 ) -> tuple[DigitList, Bool[Array, ""]]:
-    """Reads the digits between the last `<answer>` and the end of sequence.
+    """Reads the digits between the last `<answer>` and the first end of sequence.
 
     Args:
         config: The difficulty, which gives the longest list.
@@ -34,11 +34,13 @@ def parse_answer(
     """
     digit, is_digit = _lookup(solution, vocabulary.digit_ids())
     position = jnp.arange(solution.tokens.shape[-1])
-    is_tag = solution.mask & (solution.tokens == vocabulary.id_of(ANSWER))
+    is_end = solution.mask & (solution.tokens == vocabulary.eos_id)
+    ended = jnp.cumsum(is_end) > 0
+    is_tag = solution.mask & ~ended & (solution.tokens == vocabulary.id_of(ANSWER))
     start = jnp.where(is_tag, position, -1).max() + 1
     stops = (position >= start) & ~is_digit
     end = jnp.where(stops, position, position.shape[0]).min()
-    closed = (solution.mask & (solution.tokens == vocabulary.eos_id) & (position == end)).any()
+    closed = (is_end & (position == end)).any()
     length = end - start
     valid = is_tag.any() & closed & (length <= config.width)
     length = jnp.where(valid, length, 0)

@@ -80,7 +80,7 @@ def test_prompts(played, problems):
 
 
 def test_bare_solutions_do_not_depend_on_the_abstractions(run, params, played, problems, keys):
-    other = jax.tree.map(lambda leaf: 2 * leaf, params[0])
+    other = jax.tree.map(lambda leaf: 30 * leaf, params[0])
     again = run((other, params[1]), problems, keys)
     written, rewritten = texts(played.abstractions.completion), texts(again.abstractions.completion)
     assert (written != rewritten).any()

@@ -24,7 +24,7 @@ def draw(config, count, split, seed=0):
 
 def residues(config, problems):
     digits = problems.inputs.digits[..., : config.list_length]
-    return np.asarray(jax.vmap(instance_residue)(digits.reshape(len(digits), -1)))
+    return np.asarray(jax.vmap(instance_residue)(digits))
 
 
 def assert_uniform(counts):
@@ -54,7 +54,7 @@ def test_instances_are_uniform(split):
     problems = draw(SMALL, 60_000, split)
     code = np.asarray(problems.inputs.digits).reshape(-1, 4) @ [1000, 100, 10, 1]
     every = jnp.array(list(itertools.product(range(10), repeat=4)))
-    side = np.asarray(jax.vmap(instance_residue)(every)) > 0
+    side = np.asarray(jax.vmap(instance_residue)(every.reshape(-1, 2, 2))) > 0
     side = side if split == "train" else ~side
     counts = np.bincount(code, minlength=10_000)
     assert side.sum() == (9000 if split == "train" else 1000)
@@ -93,9 +93,14 @@ def test_outputs_and_trace_follow_from_the_rule():
 
 def test_residue():
     """From the right the weights are 1, 3, 7, 9, 1, ...: all have an inverse modulo 10."""
-    assert int(instance_residue(jnp.array([2, 1, 1, 1, 1]))) == (2 + 9 + 7 + 3 + 1) % 10
-    changed = jax.vmap(lambda last: instance_residue(jnp.array([5, 0]).at[1].set(last)))
+    assert int(instance_residue(jnp.array([[2, 1, 1, 1, 1]]))) == (2 + 9 + 7 + 3 + 1) % 10
+    changed = jax.vmap(lambda last: instance_residue(jnp.array([[5, 0]]).at[0, 1].set(last)))
     assert sorted(changed(jnp.arange(10)).tolist()) == list(range(10))
+
+
+def test_residue_does_not_depend_on_the_order_of_lists():
+    lists = jax.random.randint(jax.random.key(0), (4, 3), 0, 10)
+    assert int(instance_residue(lists)) == int(instance_residue(lists[::-1]))
 
 
 def test_depends_on_the_key_alone():

@@ -56,12 +56,12 @@ def front(sequence):
 
 
 def python_answer(tokens):
+    if EOS not in tokens:
+        return None
+    tokens = tokens[: tokens.index(EOS)]
     if TAG not in tokens:
         return None
-    after = tokens[len(tokens) - tokens[::-1].index(TAG) :]
-    if EOS not in after:
-        return None
-    digits = [token - DIGIT for token in after[: after.index(EOS)]]
+    digits = [token - DIGIT for token in tokens[len(tokens) - tokens[::-1].index(TAG) :]]
     right = all(0 <= digit <= 9 for digit in digits) and len(digits) <= CONFIG.width
     return digits if right else None
 
@@ -84,6 +84,7 @@ def python_rule(tokens):
 @example(row(TAG, *[DIGIT + 1] * 6, EOS))
 @example(row(TAG, *[DIGIT + 1] * 7, EOS))
 @example(row(TAG, DIGIT))
+@example(row(TAG, DIGIT, EOS, TAG, DIGIT, EOS))
 @example(row(DIGIT, EOS))
 @example(row())
 def test_parse_answer(sequence):
