@@ -10,6 +10,15 @@ class RefusedError(ValueError):
 
 
 @contextlib.contextmanager
+def refuse_bad_values() -> Iterator[None]:
+    """Turns the `ValueError` of a setting that turns out not to work into a `RefusedError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
+
+
+@contextlib.contextmanager
 def exit_on_refusal() -> Iterator[None]:
     """Ends the program with status 2 and the sentence, without a traceback, on a `RefusedError`."""
     try:

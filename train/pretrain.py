@@ -19,6 +19,7 @@ from jaxreason.model import ModelConfig, Params, init
 from jaxreason.optimizer import make_optimizer, skipped_updates
 from jaxreason.training import TrainState, init_state, supervised_step
 from train.config import ExperimentConfig, SupervisedConfig
+from train.errors import refuse_bad_values
 from train.loop import SKIPPED, SKIPPED_IN_A_ROW, Run, add_seconds, train_stage
 from train.program import run_program
 from train.tables import source_table
@@ -37,9 +38,10 @@ def pretrain(config: ExperimentConfig, run: Run) -> Params:
         The base model's parameters.
     """
     started = time.monotonic()
-    data = prepare_pretraining(
-        config.data, config.task, batch_size=config.pretrain.batch_size, cache_dir=run.cache_dir
-    )
+    with refuse_bad_values():
+        data = prepare_pretraining(
+            config.data, config.task, batch_size=config.pretrain.batch_size, cache_dir=run.cache_dir
+        )
     add_seconds(run.path, "data", time.monotonic() - started)
     print(source_table(data.mixture.summary(config.pretrain.steps)))
     print(f"reasoning density: {data.mixture.density:.4f} of the loss-bearing tokens\n")

@@ -12,6 +12,7 @@ from jaxreason.optimizer import make_optimizer, skipped_updates
 from jaxreason.rlad import GameState, Player, init_game, iterate
 from jaxreason.tasks import SYMBOLS, Task, Vocabulary, make_rule_induction
 from train.config import ExperimentConfig
+from train.errors import refuse_bad_values
 from train.loop import SKIPPED, SKIPPED_IN_A_ROW, Run, load_stage, train_stage
 from train.program import run_program
 from train.sft import ABSTRACTION_STAGE, SOLUTION_STAGE
@@ -21,7 +22,8 @@ STAGE = "rl"
 
 def make_vocabulary(config: ExperimentConfig, run: Run) -> Vocabulary:
     """Returns the ids that the run's tokenizer gives to the task's symbols."""
-    tokenizer = prepare_tokenizer(config.data, config.task, cache_dir=run.cache_dir)
+    with refuse_bad_values():
+        tokenizer = prepare_tokenizer(config.data, config.task, cache_dir=run.cache_dir)
     ids = tokenizer.symbol_ids(SYMBOLS)
     return Vocabulary(ids, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id)
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from data.prepare import prepare_sft
 from jaxreason.model import Params, init
 from train.config import ExperimentConfig
+from train.errors import refuse_bad_values
 from train.loop import Run, load_stage
 from train.pretrain import STAGE as PRETRAIN
 from train.pretrain import make_trainer, train_on
@@ -42,9 +43,10 @@ def fine_tune(config: ExperimentConfig, run: Run) -> tuple[Params, Params]:
         The parameters of the abstraction generator and of the solution generator.
     """
     base = load_base(config, run)
-    data = prepare_sft(
-        config.data, config.task, batch_size=config.sft.batch_size, cache_dir=run.cache_dir
-    )
+    with refuse_bad_values():
+        data = prepare_sft(
+            config.data, config.task, batch_size=config.sft.batch_size, cache_dir=run.cache_dir
+        )
     players = []
     trainer = make_trainer(config.model, config.sft)
     stages = ((ABSTRACTION_STAGE, data.abstraction), (SOLUTION_STAGE, data.solution))

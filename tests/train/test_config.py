@@ -1,32 +1,42 @@
 """Settings that can't work are refused in one sentence, before anything is written or compiled."""
 
 import dataclasses
+import json
+import os
 import shlex
+from pathlib import Path
 
 import jax
 import pytest
 
+import data.docstrings
 from data.config import DataConfig
 from jaxreason.model import ModelConfig
 from jaxreason.sequences import concatenate
 from jaxreason.tasks import RuleInductionConfig, make_rule_induction
 from train.cli import load_configs, parse, settings_of
 from train.config import EvaluationConfig, ExperimentConfig, longest_document
+from train.pretrain import pretrain
 from train.program import run_program
 
 REFUSALS = {
-    "--model.num-heads 3": "num_heads must divide dim; got 3 heads for a width of 128.",
+    "--model.dim 128 --model.num-heads 3": "num_heads must divide dim; got 3 heads "
+    "for a width of 128.",
     "--data.reasoning-density 1.5": "reasoning_density must lie in [0, 1]; got 1.5.",
     "--data.reasoning-density -0.1": "reasoning_density must lie in [0, 1]; got -0.1.",
     "--data.sequence-length 30": "data.sequence_length must hold the longest worked problem of "
-    "this task, 41 tokens; got 30.",
-    "--rl.game.abstractions 400": "48 problems x 401 abstractions (bare ones included) x 1 "
+    "this task, ",
+    "--rl.game.problems 48 --rl.game.abstractions 400 --rl.game.solutions 1 --rl.game.bare 1 "
+    "--rl.max-sequences 4096": "48 problems x 401 abstractions (bare ones included) x 1 "
     "solutions are 19248 sequences at a time, more than max_sequences = 4096: ask for fewer "
     "abstractions, solutions or problems, or raise max_sequences.",
     "--evaluation.abstractions 400": "more than max_sequences = ",
-    "--model.vocab-size 500": "model.vocab_size must equal data.vocab_size; got 500 and 512.",
-    "--sft.microbatches 5": "microbatches must divide batch_size; got 5 for 32.",
-    "--rl.game.minibatches 5": "minibatches must divide problems; got 5 for 48.",
+    "--model.vocab-size 500 --data.vocab-size 512": "model.vocab_size must equal "
+    "data.vocab_size; got 500 and 512.",
+    "--sft.batch-size 32 --sft.microbatches 5": "microbatches must divide batch_size; got "
+    "5 for 32.",
+    "--rl.game.problems 48 --rl.game.minibatches 5": "minibatches must divide problems; "
+    "got 5 for 48.",
     "--rl.steps 0": "error: rl: steps must be 1 or more; got 0.",
     "--task.held-out 0": "task.held_out must be above 0 and task.max_steps above 1, so that ",
     "--task.primitives reverse fly": "primitives ['fly'] are unknown; the known ones are ",
@@ -73,6 +83,37 @@ def test_a_run_folder_below_a_file_is_refused(tmp_path, capsys):
     assert f"The run folder {tmp_path}/file/run can't be " in said
     assert said.count("\n") == 1
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_run_folder_without_permission_is_refused(tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    said = refusal(capsys, "--run-dir", str(tmp_path / "run"))
+    tmp_path.chmod(0o700)
+    assert "can't be written (Permission denied); choose another --run-dir." in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--cache-dir", "{file}/cache"], "the cache folder {file}/cache can't be written "),
+        (["--data.vocab-size", "100", "--model.vocab-size", "100"], "a tokenizer of 100 tokens "),
+    ],
+)
+def test_data_that_can_not_be_prepared_are_refused(
+    tmp_path, capsys, monkeypatch, options, sentence
+):
+    monkeypatch.setattr(data.docstrings, "SOURCE_ROOT", Path(json.__file__).parent)
+    file = tmp_path / "file"
+    file.write_text("mine")
+    folders = ["--run-dir", str(tmp_path / "run"), "--cache-dir", str(tmp_path / "cache")]
+    argv = [*folders, "--data.num-problems", "20", "--data.sft-problems", "20", *options]
+    with pytest.raises(SystemExit) as ending:
+        run_program("pretrain", "A test.", pretrain, [word.format(file=file) for word in argv])
+    assert ending.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {sentence.format(file=file)}") and said.count("\n") == 1
 
 
 def test_a_run_folder_of_another_config_is_refused(tmp_path, capsys):
@@ -131,7 +172,7 @@ def test_evaluation_may_fill_the_limit_but_not_exceed_it():
 
 
 def test_held_out_compositions_need_two_steps():
-    with pytest.raises(ValueError, match="to evaluate on; got 0.2 and 1"):
+    with pytest.raises(ValueError, match="to evaluate on; got .* and 1"):
         ExperimentConfig(task=RuleInductionConfig(max_steps=1))
 
 
