@@ -108,27 +108,22 @@ def compare(
 def _claims(scores: dict[str, np.ndarray], success: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """Returns (claim, scores, scores to subtract) for each claim."""
     trained, warm = success["trained"], success["warm"]
-    claims = [
-        ("trained solver, with its partner's abstractions - without, sampled", AVERAGE, WITHOUT),
-        ("the same, greedy", GREEDY_ABSTRACTION, WITHOUT_GREEDY),
-        ("the same, majority of as many solutions", "majority", SELF_CONSISTENCY),
+    given = "trained solver: with its partner's abstractions - without"
+    rows = [
+        (f"{given}, sampled", scores[AVERAGE], scores[WITHOUT]),
+        (f"{given}, greedy", scores[GREEDY_ABSTRACTION], scores[WITHOUT_GREEDY]),
+        (f"{given}, majority of as many", scores["majority"], scores[SELF_CONSISTENCY]),
     ]
-    rows = [(claim, scores[a], scores[b]) for claim, a, b in claims]
-    for number, how in enumerate(("sampled", "greedy")):
-        rows += [
-            (f"both players: RL - warm start, {how}", trained[number], warm[number]),
-            (
-                f"abstraction generator: RL - warm start, with the trained solver, {how}",
-                trained[number],
-                success["new solver"][number],
-            ),
-            (
-                f"solver: RL - warm start, given the trained generator's abstractions, {how}",
-                trained[number],
-                success["new generator"][number],
-            ),
-        ]
-    return rows
+    before = {
+        "both players: RL - warm start": warm,
+        "abstraction generator: RL - warm start, same solver": success["new solver"],
+        "solver: RL - warm start, same abstractions": success["new generator"],
+    }
+    return rows + [
+        (f"{claim}, {how}", trained[number], earlier[number])
+        for number, how in enumerate(("sampled", "greedy"))
+        for claim, earlier in before.items()
+    ]
 
 
 def read_evaluation(run: Run) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def train_stage(
     done = 0
     if restored is not None:
         done, saved = restored
-        run.metrics.rewind(stage, done)
+    run.metrics.rewind(stage, done)
     state, key = saved["state"], saved["key"]
     started = time.monotonic()
     pending: tuple[int, dict[str, jax.Array]] | None = None

@@ -19,7 +19,7 @@ from train.run_folder import flatten, read_json
 from train.summary import Table, percent, points, tables_of, title
 
 HEADLINE = {
-    "without abstraction, greedy": "Without abstraction",
+    "without abstraction, sampled": "Without abstraction",
     "average over abstractions": "Average over abstractions",
     "best abstraction": "Best abstraction",
     "majority": "Voted (majority)",

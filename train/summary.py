@@ -13,6 +13,8 @@ TITLES = {
     "data": "Data",
     "pretrain": "Pretraining",
     "sft": "Fine-tuning",
+    "sft_abstraction": "Warm start of the abstraction generator",
+    "sft_solution": "Warm start of the solution generator",
     "rl": "Two-player RL",
     "evaluate": "Evaluation",
     "kl": "KL divergence",
