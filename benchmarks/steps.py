@@ -3,12 +3,12 @@
 Tokens are those that a step reads or writes, prompts included; padding counts, since it is
 computed. A step's floor is the larger of its arithmetic at the measured matmul rate and its bytes
 at the measured bandwidth: 2 operations a parameter and token forward, 6 with the backward pass;
-decoding reads the parameters and the cache once a step. One JSON line comes last.
+decoding reads the parameters and the cache once a step; of an iteration only the arithmetic counts.
+One JSON line comes last.
 """
 
 import argparse
 import dataclasses
-import importlib
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -24,6 +24,7 @@ from jaxreason.optimizer import make_optimizer
 from jaxreason.rlad import init_game, iterate
 from jaxreason.tasks import make_rule_induction
 from jaxreason.training import init_state, supervised_step
+from train.cli import load_configs
 from train.config import ExperimentConfig
 from train.forecast import places
 from train.rl import make_players
@@ -38,10 +39,15 @@ class Step:
     timing: Timing
     flops: float
     bytes: float
+    dtype: str
 
     def floor_seconds(self, machine: Machine) -> float:
         """Returns the least time at the machine's measured limits."""
-        arithmetic = self.flops / machine.matmul_flops_per_second
+        rates = {
+            "float32": machine.matmul_flops_per_second,
+            "bfloat16": machine.bfloat16_matmul_flops_per_second,
+        }
+        arithmetic = self.flops / rates.get(self.dtype, machine.matmul_flops_per_second)
         return max(arithmetic, self.bytes / machine.bandwidth_bytes_per_second)
 
     def row(self, machine: Machine) -> list[str]:
@@ -77,6 +83,7 @@ def measure_steps(config: ExperimentConfig, *, batch: int, length: int, repeats:
     tokens = jax.random.randint(jax.random.key(1), (batch, length), 4, model.vocab_size)
     weights = 4.0 * num_parameters(model)
     forward = 2.0 * num_parameters(model) * batch
+    unread = 2.0 * model.vocab_size * model.dim * batch * (length - 1)  # logits after the last only
     read = jax.jit(partial(prefill, model, num_slots=length + 1))
     mask = jnp.ones(tokens.shape, bool)
     cache = read(params, tokens, mask)[1]
@@ -88,8 +95,9 @@ def measure_steps(config: ExperimentConfig, *, batch: int, length: int, repeats:
             "prefill",
             batch * length,
             timed(read, params, tokens, mask),
-            forward * length,
+            forward * length - unread,
             weights + cache_bytes,
+            model.dtype,
         ),
         Step(
             "decode",
@@ -97,6 +105,7 @@ def measure_steps(config: ExperimentConfig, *, batch: int, length: int, repeats:
             timed(decode, params, tokens[:, 0], cache),
             forward,
             weights + cache_bytes,
+            model.dtype,
         ),
         Step(
             "train step",
@@ -104,6 +113,7 @@ def measure_steps(config: ExperimentConfig, *, batch: int, length: int, repeats:
             timed(train, *arguments),
             3 * forward * length,
             7 * weights,
+            model.dtype,
         ),
         _iteration(config, timed),
     ]
@@ -134,7 +144,7 @@ def _iteration(config: ExperimentConfig, timed: Any) -> Step:
     tokens = places(game, task)
     # forward once to generate, once for the reference; forward and backward to learn
     flops = (2 + 2 + 6) * num_parameters(config.model) * tokens
-    return Step("RL iteration", tokens, timing, flops, 0.0)
+    return Step("RL iteration", tokens, timing, flops, 0.0, config.model.dtype)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -145,7 +155,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--length", type=int, default=128, help="tokens in each (default: 128)")
     parser.add_argument("--repeats", type=int, default=9, help="timed calls (default: 9)")
     options = parser.parse_args(argv)
-    config: ExperimentConfig = importlib.import_module(f"configs.{options.config}").CONFIG
+    configs = load_configs()
+    if options.config not in configs:
+        parser.error(f"unknown config {options.config!r}; the known ones are {', '.join(configs)}.")
+    config: ExperimentConfig = configs[options.config]
     machine = measure_machine()
     print(format_machine(machine), end="\n\n")
     steps = measure_steps(

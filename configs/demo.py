@@ -4,7 +4,13 @@ from data.config import DataConfig
 from jaxreason.model import ModelConfig
 from jaxreason.optimizer import OptimizerConfig
 from jaxreason.rlad import GameConfig
-from train.config import EvaluationConfig, ExperimentConfig, RLConfig, SupervisedConfig
+from train.config import (
+    EvaluationConfig,
+    ExperimentConfig,
+    LoopConfig,
+    RLConfig,
+    SupervisedConfig,
+)
 
 CONFIG = ExperimentConfig(
     seed=1,  # sizes were chosen on seed 0, whose held-out problems are others
@@ -41,4 +47,5 @@ CONFIG = ExperimentConfig(
         solution_optimizer=OptimizerConfig(learning_rate=1e-4, warmup_steps=5, weight_decay=0.0),
     ),
     evaluation=EvaluationConfig(problems=256),
+    loop=LoopConfig(checkpoint_every=20),
 )

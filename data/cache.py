@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +16,8 @@ MANIFEST = "manifest.json"
 
 
 def default_cache_dir() -> Path:
-    """Returns the user's cache folder for this project."""
-    return Path.home() / ".cache" / "jaxreason"
+    """Returns the user's cache folder for this project (`$XDG_CACHE_HOME`, else `~/.cache`)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxreason"
 
 
 def digest(**parts: Any) -> str:

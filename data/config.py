@@ -16,7 +16,7 @@ class DataConfig:
     sequence_length: int = 128
     """Tokens in a packed sequence."""
     reasoning_density: float = 0.8
-    """Share of the pretraining tokens that comes from the reasoning corpus, in [0, 1]."""
+    """Share of the loss-bearing pretraining tokens from the reasoning corpus, in [0, 1]."""
     num_problems: int = 20_000
     """Problems in the pretraining corpus."""
     sft_problems: int = 4_000
@@ -24,9 +24,9 @@ class DataConfig:
     teacher_error: float = 0.5
     """Share of wrong abstractions in the fine-tuning of both players, in [0, 1]."""
     pretraining_bare_share: float = 0.33
-    """Share of the reasoning tokens of pretraining that come without an abstraction, in [0, 1]."""
+    """Share of those reasoning tokens that come without an abstraction, in [0, 1]."""
     bare_share: float = 0.125
-    """Share of the solution generator's fine-tuning without an abstraction, in [0, 1]."""
+    """Share of the solution generator's loss-bearing tokens without an abstraction, in [0, 1]."""
     block_size: int = 64
     """Sequences in a block of a mixture; shares are exact to one sequence in every block."""
     seed: int = 0

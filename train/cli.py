@@ -9,7 +9,6 @@ import dataclasses
 import difflib
 import importlib
 import io
-import os
 import pkgutil
 import shlex
 import types
@@ -20,6 +19,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
+from data.cache import default_cache_dir
 from train.errors import RefusedError, exit_on_refusal
 
 Config = TypeVar("Config")
@@ -49,12 +49,18 @@ def load_configs(package: str = "configs") -> dict[str, Any]:
         package: An importable package; modules whose name starts with `_` are passed over.
 
     Raises:
-        AttributeError: If a module states no `CONFIG`.
+        RefusedError: If a module states no `CONFIG`, or one that can't work.
     """
     folders = importlib.import_module(package).__path__
     names = sorted(module.name for module in pkgutil.iter_modules(folders))
-    public = [name for name in names if not name.startswith("_")]
-    return {name: importlib.import_module(f"{package}.{name}").CONFIG for name in public}
+    return {name: _load_config(f"{package}.{name}") for name in names if not name.startswith("_")}
+
+
+def _load_config(module: str) -> Any:
+    try:
+        return importlib.import_module(module).CONFIG
+    except (ValueError, AttributeError) as error:
+        raise RefusedError(f"The config {module} can't be loaded: {error}") from error
 
 
 def parse(
@@ -91,11 +97,6 @@ def parse(
             text = f"{description} Configs (NAME): {', '.join(configs)}; shown here: {name}."
             _help(preset, f"{program} [NAME]", text)
         return _read(preset, options)
-
-
-def default_cache_dir() -> Path:
-    """Returns the user's cache folder for this project (`$XDG_CACHE_HOME`, else `~/.cache`)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxreason"
 
 
 def command_of(invocation: Invocation[Any], program: str) -> str:
@@ -139,7 +140,9 @@ def _read(preset: Invocation[Config], options: Sequence[str]) -> Invocation[Conf
     values: dict[str, Any] = {}
     for given, words in _grouped(options):
         flag = _flag(given.removeprefix("--"))
-        if flag == "--print-config" and not words:
+        if flag == "--print-config":
+            if words:
+                raise RefusedError(f"{flag} takes no value; the config's name comes first.")
             values["print_config"] = True
             continue
         if flag not in by_flag:

@@ -89,8 +89,8 @@ class EvaluationConfig:
     """Solutions k under each abstraction; as many without one as m x k."""
     temperature: float = 1.0
     """Sampling temperature of both players."""
-    samples: int = 6
-    """Worked problems shown in the report."""
+    samples: int = 3
+    """Worked problems of each held-out split shown in the report."""
     max_sequences: int = 8192
     """The most sequences that may be generated at the same time; bounds the memory."""
 

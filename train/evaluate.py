@@ -10,7 +10,7 @@ import numpy as np
 
 from train.config import ExperimentConfig
 from train.intervals import difference_interval, mean_interval
-from train.loop import Run, add_seconds
+from train.loop import Run, record_seconds, seconds_of
 from train.measure import (
     AVERAGE,
     GREEDY_ABSTRACTION,
@@ -56,8 +56,7 @@ def evaluate_stage(
         for split in SPLITS:
             measured = evaluator.measure(players, accuracies, split)
             scores[split] = jax.device_get(measured.scores)
-            count = config.evaluation.samples // len(SPLITS)
-            vocabulary = make_vocabulary(config, run)
+            vocabulary, count = make_vocabulary(config, run), config.evaluation.samples
             worked += worked_problems(evaluator.task, vocabulary, split, measured, count)
             progress.advance()
     rows = [
@@ -69,7 +68,7 @@ def evaluate_stage(
     order = {name: number for number, name in enumerate(STAGES)}
     kept = [row for row in evaluation["rows"] if row["stage"] != stage]
     evaluation["rows"] = sorted([*kept, *rows], key=lambda row: order[row["stage"]])
-    add_seconds(run.path, "evaluate", time.monotonic() - started)
+    record_seconds(run.path, f"evaluate_{stage}", time.monotonic() - started)
     write_json(run.path / "samples.json", worked)
     write_evaluation(run, evaluation)
     return scores
@@ -101,7 +100,7 @@ def compare(
                 claims.append(
                     {"claim": claim, "split": split, **_estimate(difference_interval(a, b))}
                 )
-    add_seconds(run.path, "evaluate", time.monotonic() - started)
+    record_seconds(run.path, "compare", time.monotonic() - started)
     write_evaluation(run, read_evaluation(run) | {"differences": claims})
 
 
@@ -134,7 +133,7 @@ def read_evaluation(run: Run) -> dict[str, Any]:
 
 def write_evaluation(run: Run, evaluation: dict[str, Any]) -> None:
     """Writes the evaluation with the seconds that each stage took."""
-    seconds = read_json(run.path / "seconds.json")
+    seconds = seconds_of(run.path)
     write_json(run.path / "evaluation.json", {**evaluation, "seconds": seconds})
 
 

@@ -62,6 +62,7 @@ def train_stage(
         done, saved = restored
     run.metrics.rewind(stage, done)
     state, key = saved["state"], saved["key"]
+    taken = seconds_of(run.path).get(stage, 0.0) if done else 0.0
     started = time.monotonic()
     pending: tuple[int, dict[str, jax.Array]] | None = None
     with track(stage, total, initial=done) as progress:
@@ -76,8 +77,7 @@ def train_stage(
                 pending = None
                 position = {"step": number + 1, "data_position": number + 1}
                 checkpoints.save(number + 1, {"state": state, "key": key, **position})
-                add_seconds(run.path, stage, time.monotonic() - started)
-                started = time.monotonic()
+                record_seconds(run.path, stage, taken + time.monotonic() - started)
     checkpoints.close()
     return state
 
@@ -140,8 +140,28 @@ def load_stage(run_path: Path, stage: str, total: int, target: Any) -> Any:
     return restored[1]["state"]
 
 
-def add_seconds(run_path: Path, stage: str, seconds: float) -> None:
-    """Adds to the time that a stage has taken, over all starts of the run."""
+def check_data(run_path: Path, stage: str, fingerprint: str) -> None:
+    """Records which data a stage learns from, or makes sure that they are still the same.
+
+    Raises:
+        RefusedError: If an earlier start of the stage read other data.
+    """
+    path = run_path / "data.json"
+    recorded = read_json(path) if path.exists() else {}
+    if recorded.setdefault(stage, fingerprint) != fingerprint:
+        raise RefusedError(
+            f"The data of the stage {stage} in {run_path} have changed since it began (another "
+            "Python, or other code, prepares others): take another --run-dir or remove the folder."
+        )
+    write_json(path, recorded)
+
+
+def seconds_of(run_path: Path) -> dict[str, float]:
+    """Returns the seconds that each part of a run has taken."""
     path = run_path / "seconds.json"
-    taken = read_json(path) if path.exists() else {}
-    write_json(path, {**taken, stage: taken.get(stage, 0.0) + seconds})
+    return read_json(path) if path.exists() else {}
+
+
+def record_seconds(run_path: Path, part: str, seconds: float) -> None:
+    """Records the seconds that a part of a run has taken, in place of what was recorded before."""
+    write_json(run_path / "seconds.json", seconds_of(run_path) | {part: seconds})

@@ -20,7 +20,14 @@ from jaxreason.optimizer import make_optimizer, skipped_updates
 from jaxreason.training import TrainState, init_state, supervised_step
 from train.config import ExperimentConfig, SupervisedConfig
 from train.errors import refuse_bad_values
-from train.loop import SKIPPED, SKIPPED_IN_A_ROW, Run, add_seconds, train_stage
+from train.loop import (
+    SKIPPED,
+    SKIPPED_IN_A_ROW,
+    Run,
+    check_data,
+    record_seconds,
+    train_stage,
+)
 from train.program import run_program
 from train.tables import source_table
 
@@ -42,7 +49,7 @@ def pretrain(config: ExperimentConfig, run: Run) -> Params:
         data = prepare_pretraining(
             config.data, config.task, batch_size=config.pretrain.batch_size, cache_dir=run.cache_dir
         )
-    add_seconds(run.path, "data", time.monotonic() - started)
+    record_seconds(run.path, "data", time.monotonic() - started)
     print(source_table(data.mixture.summary(config.pretrain.steps)))
     print(f"reasoning density: {data.mixture.density:.4f} of the loss-bearing tokens\n")
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
@@ -106,6 +113,7 @@ def train_on(
         del batch["source_id"]
         return trainer.step(state, batch)
 
+    check_data(run.path, stage, mixture.fingerprint)
     state = init_state(trainer.optimizer, params)
     total = trainer.settings.steps
     return train_stage(run, stage, config.loop, state=state, step=step, total=total, key=key).params

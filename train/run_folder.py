@@ -47,7 +47,8 @@ def open_run(path: Path | str, config: Any) -> RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         if not resumed:
             write_json(path / "config.json", settings)
-        write_json(path / "versions.json", versions())
+        if not (path / "versions.json").exists():
+            write_json(path / "versions.json", versions())
     except OSError as error:
         raise RefusedError(
             f"The run folder {path} can't be written ({error.strerror}); choose another --run-dir."

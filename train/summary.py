@@ -16,7 +16,11 @@ TITLES = {
     "sft_abstraction": "Warm start of the abstraction generator",
     "sft_solution": "Warm start of the solution generator",
     "rl": "Two-player RL",
+    "evaluate_pretrain": "Evaluation of the base model",
+    "evaluate_sft": "Evaluation of the warm starts",
+    "evaluate_rl": "Evaluation of the trained players",
     "evaluate": "Evaluation",
+    "compare": "Comparison of players",
     "kl": "KL divergence",
 }
 NOTE = "Per cent of held-out problems, with 95% confidence intervals over problems."

@@ -28,7 +28,8 @@ class ModelConfig:
     tie_embeddings: bool = True
     """Whether the output projection is the transposed embedding."""
     dtype: str = "float32"
-    """Type of activations; parameters, norms, logits and log-probs are float32."""
+    """Type of activations: float32, bfloat16 or float16. Parameters, norms, logits and log-probs
+    are float32."""
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "dim", "num_layers", "num_heads", "num_kv_heads", "hidden_dim")

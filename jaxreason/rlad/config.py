@@ -25,7 +25,7 @@ class GameConfig:
     solution_estimator: str = "grpo"
     """Advantage over a group of solutions: reinforce, rloo or grpo."""
     solution_group: str = "abstraction"
-    """Solutions compared with one another: those of one abstraction, or all of the problem."""
+    """Solutions compared with one another: those of one `abstraction`, or all of the `problem`."""
     clip_low: float = 0.2
     """How far below 1 the probability ratio still counts."""
     clip_high: float = 0.5
@@ -58,6 +58,15 @@ class GameConfig:
             "one solution under each abstraction has nothing to be compared with: set "
             "solution_group to 'problem' or solutions to 2 or more.",
         )
+        check_that(
+            self.abstractions * self.solutions > 1,
+            "one abstraction with one solution has nothing to be compared with: set one of them to "
+            "2 or more.",
+        )
+        check_that(0 <= self.clip_low < 1, f"clip_low must be in [0, 1); got {self.clip_low}.")
+        for name in ("clip_high", "kl_coef", "entropy_coef"):
+            value = getattr(self, name)
+            check_that(value >= 0, f"{name} must be 0 or more; got {value}.")
         check_that(
             self.problems % self.minibatches == 0,
             f"minibatches must divide problems; got {self.minibatches} for {self.problems}.",

@@ -12,7 +12,16 @@ from jaxreason.optimizer import OptimizerConfig, apply_gradients, make_optimizer
 from jaxreason.training import TrainState, init_state
 from train.config import LoopConfig
 from train.errors import RefusedError
-from train.loop import SKIPPED, SKIPPED_IN_A_ROW, Run, add_seconds, load_stage, train_stage
+from train.loop import (
+    SKIPPED,
+    SKIPPED_IN_A_ROW,
+    Run,
+    check_data,
+    load_stage,
+    record_seconds,
+    seconds_of,
+    train_stage,
+)
 from train.metrics import MetricsLog, read_metrics
 from train.run_folder import read_json
 
@@ -168,7 +177,22 @@ def test_a_stage_that_is_not_finished_can_not_be_loaded(tmp_path):
         load_stage(tmp_path, "toy", 6, target)
 
 
-def test_seconds_add_up_over_starts(tmp_path):
-    for stage, seconds in (("data", 1.5), ("toy", 2.0), ("data", 0.25)):
-        add_seconds(tmp_path, stage, seconds)
-    assert read_json(tmp_path / "seconds.json") == {"data": 1.75, "toy": 2.0}
+def test_seconds_of_a_stage_add_up_over_starts(tmp_path):
+    Stage(tmp_path).run(total=4)
+    record_seconds(tmp_path, "toy", 1000.0)
+    Stage(tmp_path).run(total=6)
+    assert 1000.0 < seconds_of(tmp_path)["toy"] < 1100.0
+
+
+def test_seconds_of_what_is_done_again_are_replaced(tmp_path):
+    for part, seconds in (("data", 1.5), ("compare", 2.0), ("data", 0.25)):
+        record_seconds(tmp_path, part, seconds)
+    assert seconds_of(tmp_path) == {"data": 0.25, "compare": 2.0}
+
+
+def test_other_data_are_refused(tmp_path):
+    check_data(tmp_path, "toy", "one")
+    check_data(tmp_path, "other", "two")
+    check_data(tmp_path, "toy", "one")
+    with pytest.raises(RefusedError, match="The data of the stage toy in .* have changed"):
+        check_data(tmp_path, "toy", "two")

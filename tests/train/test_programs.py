@@ -42,7 +42,7 @@ SETTINGS = {
     "evaluation.problems": 8,
     "evaluation.abstractions": 2,
     "evaluation.solutions": 2,
-    "evaluation.samples": 2,
+    "evaluation.samples": 1,
     "loop.checkpoint-every": 2,
     "loop.log-every": 1,
 }
@@ -148,9 +148,10 @@ def test_a_run_trains_every_stage_evaluates_and_reports(whole):
     assert f"the report: {path}/report.html" in said
     assert (path / "report.html").stat().st_size > 10_000
     found = read_json(path / "evaluation.json")
-    assert set(found["seconds"]) == {"data", "evaluate", *STAGES}
+    parts = {f"evaluate_{stage}" for stage in ("pretrain", "sft", "rl")}
+    assert set(found["seconds"]) == {"data", "compare", *parts, *STAGES}
     assert len(found["rows"]) == 3 * 2 * len(MEASURES) and found["differences"]
-    assert len(read_json(path / "samples.json")) == SETTINGS["evaluation.samples"]
+    assert len(read_json(path / "samples.json")) == 2 * SETTINGS["evaluation.samples"]
 
 
 def test_a_run_killed_in_every_stage_ends_with_the_same_bits(whole, tmp_path):
