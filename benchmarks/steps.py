@@ -86,6 +86,7 @@ def measure_steps(config: ExperimentConfig, *, batch: int, length: int, repeats:
     unread = 2.0 * model.vocab_size * model.dim * batch * (length - 1)  # logits after the last only
     read = jax.jit(partial(prefill, model, num_slots=length + 1))
     mask = jnp.ones(tokens.shape, bool)
+    read_timing = timed(read, params, tokens, mask)
     cache = read(params, tokens, mask)[1]
     cache_bytes = float(sum(leaf.nbytes for leaf in jax.tree.leaves(cache.layers)))
     decode = jax.jit(partial(decode_step, model), donate_argnums=2)
@@ -94,7 +95,7 @@ def measure_steps(config: ExperimentConfig, *, batch: int, length: int, repeats:
         Step(
             "prefill",
             batch * length,
-            timed(read, params, tokens, mask),
+            read_timing,
             forward * length - unread,
             weights + cache_bytes,
             model.dtype,
