@@ -14,6 +14,7 @@ Example:
     [0, 0]
 """
 
+from jaxreason.voting.agreement import Agreement, pairwise_agreement
 from jaxreason.voting.majority import majority
 from jaxreason.voting.options import index_answers, shuffle_labels, unshuffle_labels
 from jaxreason.voting.result import Votes
@@ -21,6 +22,7 @@ from jaxreason.voting.second_order import isp, pairwise_conditionals
 from jaxreason.voting.weighted import estimate_accuracies, optimal_weights, ow
 
 __all__ = [
+    "Agreement",
     "Votes",
     "estimate_accuracies",
     "index_answers",
@@ -28,6 +30,7 @@ __all__ = [
     "majority",
     "optimal_weights",
     "ow",
+    "pairwise_agreement",
     "pairwise_conditionals",
     "shuffle_labels",
     "unshuffle_labels",

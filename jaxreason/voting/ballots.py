@@ -5,14 +5,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxreason.checks import check_shape, check_that
+from jaxreason.voting.blocks import map_blocks, questions_per_block
 
 NumOptions = int | Int[Array, " question"]
 
 
-def cast_ballots(
+def check_answers(
     answers: Int[Array, "question agent"], num_options: NumOptions, max_options: int | None
-) -> tuple[Float[Array, "question agent option"], Bool[Array, "question option"]]:
-    """Turns answers into one-hot ballots; an abstention is an empty one.
+) -> Bool[Array, "question option"]:
+    """Checks what every rule is given.
 
     Args:
         answers: Option indices; anything outside [0, num_options) counts as an abstention.
@@ -20,21 +21,88 @@ def cast_ballots(
         max_options: The most options of any question, exactly if `num_options` is an array.
 
     Returns:
-        The ballots, and which options exist.
+        True where the question has the option, as `option_mask`.
 
     Raises:
         ValueError: If a shape is wrong, there are fewer than two options, or `max_options` is
             missing or superfluous.
 
     Example:
-        >>> ballots, exists = cast_ballots(jnp.array([[1, -1]]), 2, None)
-        >>> ballots.tolist(), exists.tolist()
-        ([[[0.0, 1.0], [0.0, 0.0]]], [[True, True]])
+        >>> check_answers(jnp.array([[1, -1]]), 2, None).tolist()
+        [[True, True]]
     """
     questions, _ = check_shape("answers", answers, ("question", "agent"))
-    exists = option_mask(num_options, max_options, questions)
+    return option_mask(num_options, max_options, questions)
+
+
+def cast_ballots(
+    answers: Int[Array, "question agent"], exists: Bool[Array, "question option"]
+) -> Float[Array, "question agent option"]:
+    """Turns answers into one-hot ballots; an abstention is an empty one.
+
+    Args:
+        answers: Option indices; one that does not exist counts as an abstention.
+        exists: Which options exist.
+
+    Returns:
+        The ballots, of float32.
+
+    Example:
+        >>> cast_ballots(jnp.array([[1, -1]]), jnp.ones((1, 2), bool)).tolist()
+        [[[0.0, 1.0], [0.0, 0.0]]]
+    """
     ballots = jax.nn.one_hot(answers, exists.shape[1], dtype=jnp.float32)
-    return jnp.where(exists[:, None, :], ballots, 0.0), exists
+    return jnp.where(exists[:, None, :], ballots, 0.0)
+
+
+def is_vote(
+    answers: Int[Array, "question agent"], exists: Bool[Array, "question option"]
+) -> Bool[Array, "question agent"]:
+    """Marks the answers that name an option that exists; the others are abstentions.
+
+    Args:
+        answers: Option indices.
+        exists: Which options exist, the first of the row.
+
+    Returns:
+        True for votes.
+
+    Example:
+        >>> is_vote(jnp.array([[1, -1, 2]]), jnp.array([[True, True, False]])).tolist()
+        [[True, False, False]]
+    """
+    number = jnp.sum(exists, axis=1, dtype=answers.dtype)[:, None]
+    return (answers >= 0) & (answers < number)
+
+
+def count_votes(
+    answers: Int[Array, "question agent"],
+    exists: Bool[Array, "question option"],
+    weights: Float[Array, " agent"] | Float[Array, "question agent"],
+) -> Float[Array, "question option"]:
+    """Adds up the weights of the votes for each option, in blocks of questions.
+
+    Args:
+        answers: Option indices; one that does not exist counts as an abstention.
+        exists: Which options exist.
+        weights: The weight of each agent's vote, the same for all questions or one a question.
+
+    Returns:
+        The sums; 0 for an option without votes.
+
+    Example:
+        >>> answers, exists = jnp.array([[0, 1, 1], [0, 0, -1]]), jnp.ones((2, 2), bool)
+        >>> count_votes(answers, exists, jnp.array([5.0, 1.0, 2.0])).tolist()
+        [[5.0, 3.0], [6.0, 0.0]]
+    """
+    block = questions_per_block(answers.shape[1], exists.shape[1])
+
+    def count(answers: Array, exists: Array, weights: Array = weights) -> Array:
+        by_vote = weights[:, :, None] if weights.ndim == 2 else weights[None, :, None]
+        return jnp.sum(cast_ballots(answers, exists) * by_vote, axis=1)
+
+    arrays = (answers, exists, weights) if weights.ndim == 2 else (answers, exists)
+    return map_blocks(count, *arrays, block=block)
 
 
 def option_mask(

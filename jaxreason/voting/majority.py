@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from jaxreason.voting.ballots import NumOptions, cast_ballots
+from jaxreason.voting.ballots import NumOptions, check_answers, count_votes
 from jaxreason.voting.result import Votes, decide
 
 
@@ -40,5 +40,6 @@ def majority(
         >>> votes.winners.tolist()
         [[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [0.0, 0.0, 0.0]]
     """
-    ballots, exists = cast_ballots(answers, num_options, max_options)
-    return decide(jnp.sum(ballots, axis=1), ballots, exists, ties=ties, key=key)
+    exists = check_answers(answers, num_options, max_options)
+    scores = count_votes(answers, exists, jnp.ones(answers.shape[1]))
+    return decide(scores, answers, exists, ties=ties, key=key)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from jaxreason.voting.ballots import is_vote
 from jaxreason.voting.ties import share_win
 
 
@@ -25,45 +26,62 @@ class Votes:
         answers: The winning option, the first of them if they share; -1 where everybody abstained.
         winners: Each option's share of the win: 1 / t for t tied options under `ties="split"`,
             otherwise 1 for the answer; 0 for all where everybody abstained.
-        weights: The weight of each agent's vote, `[agent]`, or `[question, agent]` if the number
-            of options differs between questions; None if the rule is not a weighted vote.
+        weights: The weight of each agent's vote, `[agent]`, or `[question, agent]` if it differs
+            between questions; None if the rule is not a weighted vote.
+        posterior: The probability that each option is right, for rules with a model of how answers
+            come about; uniform over the options where everybody abstained.
+        accuracies: Each agent's probability to be right, `[agent]`, given to or estimated by the
+            rule; None if it has none.
     """
 
     scores: Float[Array, "question option"]
     answers: Int[Array, " question"]
     winners: Float[Array, "question option"]
     weights: Float[Array, " agent"] | Float[Array, "question agent"] | None = None
+    posterior: Float[Array, "question option"] | None = None
+    accuracies: Float[Array, " agent"] | None = None
 
 
 def decide(
     scores: Float[Array, "question option"],
-    ballots: Float[Array, "question agent option"],
+    answers: Int[Array, "question agent"],
     exists: Bool[Array, "question option"],
     *,
     ties: str,
     key: PRNGKeyArray | None,
     weights: Array | None = None,
+    posterior: Array | None = None,
+    accuracies: Array | None = None,
 ) -> Votes:
     """Picks the winners by score.
 
     Args:
         scores: The rule's scores; those of options that do not exist are ignored.
-        ballots: One-hot answers.
+        answers: Option indices; one that does not exist counts as an abstention.
         exists: Which options exist.
         ties: How ties are broken, see `ties.share_win`.
         key: Randomness, for `ties="random"`.
         weights: The weights of the votes, if the rule has any.
+        posterior: The probabilities of the options, if the rule has any.
+        accuracies: The agents' accuracies, if the rule has any.
 
     Returns:
         The outcome.
 
     Example:
-        >>> ballots, exists = jnp.array([[[0.0, 1.0], [0.0, 0.0]]]), jnp.ones((1, 2), bool)
-        >>> decide(ballots.sum(1), ballots, exists, ties="split", key=None).answers.tolist()
+        >>> scores, answers = jnp.array([[0.0, 1.0]]), jnp.array([[1, -1]])
+        >>> decide(scores, answers, scores >= 0, ties="split", key=None).answers.tolist()
         [1]
     """
     scores = jnp.where(exists, scores, -jnp.inf)
-    voted = jnp.any(ballots > 0, axis=(1, 2))
+    voted = jnp.any(is_vote(answers, exists), axis=1)
     winners = jnp.where(voted[:, None], share_win(scores, ties=ties, key=key), 0.0)
-    answers = jnp.where(voted, jnp.argmax(winners, axis=-1), -1)
-    return Votes(scores=scores, answers=answers, winners=winners, weights=weights)
+    chosen = jnp.where(voted, jnp.argmax(winners, axis=-1), -1)
+    return Votes(
+        scores=scores,
+        answers=chosen,
+        winners=winners,
+        weights=weights,
+        posterior=posterior,
+        accuracies=accuracies,
+    )

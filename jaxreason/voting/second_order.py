@@ -1,10 +1,12 @@
 """Second order: how the agents' answers go together, without knowing who is right."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxreason.checks import check_shape, check_that
-from jaxreason.voting.ballots import NumOptions, cast_ballots
+from jaxreason.voting.agreement import pairwise_agreement
+from jaxreason.voting.ballots import NumOptions, cast_ballots, check_answers, count_votes, is_vote
+from jaxreason.voting.blocks import map_blocks, questions_per_block, sum_blocks
 from jaxreason.voting.result import Votes, decide
 
 
@@ -34,8 +36,14 @@ def pairwise_conditionals(
         >>> conditionals[0, :, 1, 0].tolist()  # agent 1 said 0 twice; agent 0 said 0 once
         [0.5, 0.5]
     """
-    ballots, _ = cast_ballots(answers, num_options, None)
-    pairs = jnp.einsum("qis,qja->isja", ballots, ballots, precision="highest")
+    exists = check_answers(answers, num_options, None)
+
+    def count(answers: Array, exists: Array) -> Array:
+        ballots = cast_ballots(answers, exists)
+        return jnp.einsum("qis,qja->isja", ballots, ballots, precision="highest")
+
+    block = questions_per_block(answers.shape[1], num_options)
+    pairs = sum_blocks(count, answers, exists, block=block)
     totals = jnp.sum(pairs, axis=1, keepdims=True)
     return jnp.where(totals > 0, pairs / jnp.maximum(totals, 1.0), 1.0 / num_options)
 
@@ -93,66 +101,60 @@ def isp(
         >>> print(isp(answers, 2).scores[0].round(4))  # +-73 / 60
         [ 1.2167 -1.2167]
     """
-    ballots, exists = cast_ballots(answers, num_options, max_options)
+    exists = check_answers(answers, num_options, max_options)
     if isinstance(num_options, int):
         if conditionals is None:
             conditionals = pairwise_conditionals(answers, num_options)
-        check_shape("conditionals", conditionals, ballots.shape[1:] * 2)
-        scores = _advantages(ballots, conditionals)
-        return decide(scores, ballots, exists, ties=ties, key=key)
+        check_shape("conditionals", conditionals, (answers.shape[1], num_options) * 2)
+        scores = _advantages(answers, exists, conditionals)
+        return decide(scores, answers, exists, ties=ties, key=key)
     check_that(
         conditionals is None,
         "conditionals need one number of options for all questions; num_options is an array.",
     )
-    weights = _symmetric_weights(ballots, exists)
-    votes = ballots * weights[:, :, None]
-    share = jnp.sum(votes, axis=(1, 2)) / jnp.sum(exists, axis=1, dtype=votes.dtype)
-    scores = jnp.sum(votes, axis=1) - share[:, None]
-    return decide(scores, ballots, exists, ties=ties, key=key, weights=weights)
+    rates = pairwise_agreement(answers, num_options, max_options=max_options).rates
+    weights = _symmetric_weights(answers, exists, rates)
+    votes = count_votes(answers, exists, weights)
+    share = jnp.sum(votes, axis=1) / jnp.sum(exists, axis=1, dtype=votes.dtype)
+    scores = votes - share[:, None]
+    return decide(scores, answers, exists, ties=ties, key=key, weights=weights)
 
 
 def _advantages(
-    ballots: Float[Array, "question agent option"],
+    answers: Int[Array, "question agent"],
+    exists: Bool[Array, "question option"],
     conditionals: Float[Array, "agent option agent option"],
 ) -> Float[Array, "question option"]:
     """Returns Adv(s) of each question, given P(A_i = s | A_j = a) at `[i, s, j, a]`."""
-    agents, options = ballots.shape[1:]
+    agents, options = conditionals.shape[:2]
     counterfactual = (jnp.sum(conditionals, axis=-1, keepdims=True) - conditionals) / (options - 1)
-    others = 1.0 - jnp.eye(agents, dtype=ballots.dtype)
+    others = 1.0 - jnp.eye(agents, dtype=conditionals.dtype)
     counterfactual = counterfactual * others[:, None, :, None]
-    predicted = jnp.einsum("qja,isja->qis", ballots, counterfactual, precision="highest")
-    peers = _count_peers(ballots)[:, None, None]
-    predicted = jnp.where(peers > 0, predicted / jnp.maximum(peers, 1.0), 1.0 / options)
-    answered = jnp.sum(ballots, axis=-1, keepdims=True)
-    return jnp.sum(ballots - answered * predicted, axis=1)
+
+    def advantages(answers: Array, exists: Array) -> Array:
+        ballots = cast_ballots(answers, exists)
+        predicted = jnp.einsum("qja,isja->qis", ballots, counterfactual, precision="highest")
+        peers = jnp.sum(ballots, axis=(1, 2), keepdims=True) - 1.0
+        predicted = jnp.where(peers > 0, predicted / jnp.maximum(peers, 1.0), 1.0 / options)
+        answered = jnp.sum(ballots, axis=-1, keepdims=True)
+        return jnp.sum(ballots - answered * predicted, axis=1)
+
+    return map_blocks(advantages, answers, exists, block=questions_per_block(agents, options))
 
 
 def _symmetric_weights(
-    ballots: Float[Array, "question agent option"], exists: Array
+    answers: Int[Array, "question agent"], exists: Bool[Array, "question option"], rates: Array
 ) -> Float[Array, "question agent"]:
     """Returns 1 + mean_{i != j} r_ij / (K - 1), over the agents i that answered the question."""
-    agents = ballots.shape[1]
-    options = jnp.maximum(jnp.sum(exists, axis=1, dtype=ballots.dtype), 2.0)
-    answered = jnp.sum(ballots, axis=-1)
-    agreement = _agreement(ballots, answered, options)
-    agreement = agreement * (1.0 - jnp.eye(agents, dtype=ballots.dtype))
-    floor = -1.0 / (options - 1.0)
-    bounded = jnp.maximum(agreement[None, :, :], floor[:, None, None])
-    total = jnp.sum(bounded * answered[:, :, None], axis=1)
-    scale = jnp.maximum(_count_peers(ballots), 1.0) * (options - 1.0)
-    return 1.0 + total / scale[:, None]
+    options = jnp.maximum(jnp.sum(exists, axis=1, dtype=rates.dtype), 2.0)
+    answered = is_vote(answers, exists).astype(rates.dtype)
+    peers = jnp.maximum(jnp.sum(answered, axis=1) - 1.0, 1.0)
+    off_diagonal = 1.0 - jnp.eye(answers.shape[1], dtype=rates.dtype)
 
+    def total(answered: Array, floor: Array) -> Array:
+        bounded = jnp.maximum(rates[None], floor[:, None, None]) * off_diagonal[None]
+        return jnp.einsum("qi,qij->qj", answered, bounded, precision="highest")
 
-def _agreement(ballots: Array, answered: Array, options: Array) -> Float[Array, "agent agent"]:
-    """Returns r_ij, the mean of (K 1{a_i = a_j} - 1) / (K - 1) over co-answered questions."""
-    same_weight = (options / (options - 1.0))[:, None, None]
-    same = jnp.einsum("qis,qjs->ij", ballots * same_weight, ballots, precision="highest")
-    offset = answered * (1.0 / (options - 1.0))[:, None]
-    both = jnp.einsum("qi,qj->ij", answered, answered, precision="highest")
-    chance = jnp.einsum("qi,qj->ij", offset, answered, precision="highest")
-    return (same - chance) / jnp.maximum(both, 1.0)
-
-
-def _count_peers(ballots: Float[Array, "question agent option"]) -> Float[Array, " question"]:
-    """Returns how many agents besides one answered each question; -1 if nobody did."""
-    return jnp.sum(ballots, axis=(1, 2)) - 1.0
+    block = questions_per_block(*rates.shape)
+    sums = map_blocks(total, answered, -1.0 / (options - 1.0), block=block)
+    return 1.0 + sums / (peers * (options - 1.0))[:, None]

@@ -1,10 +1,11 @@
 """First order: votes weighted by how often each agent is right."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxreason.checks import check_shape
-from jaxreason.voting.ballots import NumOptions, cast_ballots
+from jaxreason.voting.ballots import NumOptions, check_answers, count_votes
 from jaxreason.voting.result import Votes, decide
 
 MIN_ERROR = 1e-6
@@ -84,12 +85,20 @@ def ow(
         >>> print(votes.scores.round(2))
         [[2.2  0.81]]
     """
-    ballots, exists = cast_ballots(answers, num_options, max_options)
+    exists = check_answers(answers, num_options, max_options)
     check_shape("accuracies", accuracies, answers.shape[1:])
     weights = optimal_weights(accuracies, num_options)
-    by_vote = (weights if weights.ndim == 2 else weights[None, :])[:, :, None]
-    scores = jnp.sum(ballots * by_vote, axis=1)
-    return decide(scores, ballots, exists, ties=ties, key=key, weights=weights)
+    scores = count_votes(answers, exists, weights)
+    return decide(
+        scores,
+        answers,
+        exists,
+        ties=ties,
+        key=key,
+        weights=weights,
+        posterior=jax.nn.softmax(jnp.where(exists, scores, -jnp.inf), axis=-1),
+        accuracies=accuracies,
+    )
 
 
 def estimate_accuracies(
