@@ -15,23 +15,89 @@ Example:
 """
 
 from jaxreason.voting.agreement import Agreement, pairwise_agreement
+from jaxreason.voting.dawid_skene import (
+    DawidSkene,
+    OneCoin,
+    dawid_skene,
+    fit_dawid_skene,
+    fit_one_coin,
+    one_coin_dawid_skene,
+)
+from jaxreason.voting.influence import differs_from_majority, is_dictator, overturns_plurality
+from jaxreason.voting.item_response import ItemResponse, fit_item_response, item_response
+from jaxreason.voting.low_rank import (
+    fit_accuracies_by_conditionals,
+    fit_rank_one,
+    fit_skills,
+    ow_i,
+    ow_l,
+)
 from jaxreason.voting.majority import majority
 from jaxreason.voting.options import index_answers, shuffle_labels, unshuffle_labels
 from jaxreason.voting.result import Votes
-from jaxreason.voting.second_order import isp, pairwise_conditionals
-from jaxreason.voting.weighted import estimate_accuracies, optimal_weights, ow
+from jaxreason.voting.second_order import isp, pairwise_conditionals, sp
+from jaxreason.voting.simulation import (
+    Simulated,
+    copy_answers,
+    simulate_clones,
+    simulate_difficulty,
+    simulate_independent,
+)
+from jaxreason.voting.theory import (
+    Advantages,
+    exact_accuracy,
+    expected_advantages,
+    population_conditionals,
+    second_order_weights,
+    skill,
+    theorem_2_gaps,
+)
+from jaxreason.voting.wawa import wawa
+from jaxreason.voting.weighted import confidence_weighted, estimate_accuracies, optimal_weights, ow
 
 __all__ = [
+    "Advantages",
     "Agreement",
+    "DawidSkene",
+    "ItemResponse",
+    "OneCoin",
+    "Simulated",
     "Votes",
+    "confidence_weighted",
+    "copy_answers",
+    "dawid_skene",
+    "differs_from_majority",
     "estimate_accuracies",
+    "exact_accuracy",
+    "expected_advantages",
+    "fit_accuracies_by_conditionals",
+    "fit_dawid_skene",
+    "fit_item_response",
+    "fit_one_coin",
+    "fit_rank_one",
+    "fit_skills",
     "index_answers",
+    "is_dictator",
     "isp",
+    "item_response",
     "majority",
+    "one_coin_dawid_skene",
     "optimal_weights",
+    "overturns_plurality",
     "ow",
+    "ow_i",
+    "ow_l",
     "pairwise_agreement",
     "pairwise_conditionals",
+    "population_conditionals",
+    "second_order_weights",
     "shuffle_labels",
+    "simulate_clones",
+    "simulate_difficulty",
+    "simulate_independent",
+    "skill",
+    "sp",
+    "theorem_2_gaps",
     "unshuffle_labels",
+    "wawa",
 ]

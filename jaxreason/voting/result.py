@@ -27,7 +27,7 @@ class Votes:
         winners: Each option's share of the win: 1 / t for t tied options under `ties="split"`,
             otherwise 1 for the answer; 0 for all where everybody abstained.
         weights: The weight of each agent's vote, `[agent]`, or `[question, agent]` if it differs
-            between questions; None if the rule is not a weighted vote.
+            between questions; None if the rule has nothing like it.
         posterior: The probability that each option is right, for rules with a model of how answers
             come about; uniform over the options where everybody abstained.
         accuracies: Each agent's probability to be right, `[agent]`, given to or estimated by the

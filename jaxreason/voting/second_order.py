@@ -101,11 +101,81 @@ def isp(
         >>> print(isp(answers, 2).scores[0].round(4))  # +-73 / 60
         [ 1.2167 -1.2167]
     """
+    return _vote(answers, num_options, conditionals, max_options, ties, key, counterfactual=True)
+
+
+def sp(
+    answers: Int[Array, "question agent"],
+    num_options: NumOptions,
+    *,
+    conditionals: Float[Array, "agent option agent option"] | None = None,
+    max_options: int | None = None,
+    ties: str = "split",
+    key: PRNGKeyArray | None = None,
+) -> Votes:
+    """Picks the option whose votes most exceed what the other answers predict.
+
+    The surprisingly popular (SP) score, with the frequencies of answers in place of what people say
+    others will answer, is for N agents
+
+        Adv(s) = sum_i 1{a_i = s} - sum_i S(s, i),
+        S(s, i) = 1 / (N - 1) sum_{j != i} P(A_i = s | A_j = a_j),
+
+    and sums to 0 over s. It corrects a bias that most agents share. Where they err independently it
+    does worse than `majority`, which does worse than `isp` (in expected Adv of the right option:
+    Theorem 2), so take it as a baseline. Abstentions, lone votes and numbers of options that differ
+    are treated as in `isp`: where K differs, w_j is 1 - mean_{i != j} r_ij. If all agents always
+    agree, every vote is predicted, and all options tie.
+
+    See "A solution to the single-question crowd wisdom problem" by Prelec, Seung and McCoy
+    (https://doi.org/10.1038/nature21054), and "Beyond Majority Voting: LLM Aggregation by
+    Leveraging Higher-Order Information" by Ai et al. (https://arxiv.org/abs/2510.01499), Section 4,
+    for this form.
+
+    Args:
+        answers: Option indices, -1 where an agent abstained.
+        num_options: The number of options, one for all questions or one a question.
+        conditionals: P(A_i = s | A_j = a) at `[i, s, j, a]`, such as those of other questions; if
+            None they are estimated from these, as in the paper. Only for one number of options.
+        max_options: The most options of any question, if `num_options` is an array.
+        ties: `"split"`, `"random"` or `"first"`.
+        key: Randomness, for `ties="random"`.
+
+    Returns:
+        The votes, with weights `[question, agent]` if `num_options` is an array.
+
+    Raises:
+        ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong, or `conditionals`
+            are given for an array `num_options`.
+
+    Example:
+        >>> rows = "0001 1101 0010 1111 1010 0000 1110 0100".split()
+        >>> answers = jnp.array([[int(answer) for answer in row] for row in rows])
+        >>> print(sp(answers, 2).scores[0].round(4))  # +-5 / 9
+        [ 0.5556 -0.5556]
+    """
+    return _vote(answers, num_options, conditionals, max_options, ties, key, counterfactual=False)
+
+
+def _vote(
+    answers: Int[Array, "question agent"],
+    num_options: NumOptions,
+    conditionals: Float[Array, "agent option agent option"] | None,
+    max_options: int | None,
+    ties: str,
+    key: PRNGKeyArray | None,
+    *,
+    counterfactual: bool,
+) -> Votes:
+    """Votes by ISP, which predicts from the answers not given, or by SP, from those given."""
     exists = check_answers(answers, num_options, max_options)
     if isinstance(num_options, int):
         if conditionals is None:
             conditionals = pairwise_conditionals(answers, num_options)
         check_shape("conditionals", conditionals, (answers.shape[1], num_options) * 2)
+        if counterfactual:
+            totals = jnp.sum(conditionals, axis=-1, keepdims=True)
+            conditionals = (totals - conditionals) / (num_options - 1)
         scores = _advantages(answers, exists, conditionals)
         return decide(scores, answers, exists, ties=ties, key=key)
     check_that(
@@ -113,27 +183,27 @@ def isp(
         "conditionals need one number of options for all questions; num_options is an array.",
     )
     rates = pairwise_agreement(answers, num_options, max_options=max_options).rates
-    weights = _symmetric_weights(answers, exists, rates)
+    options = jnp.maximum(jnp.sum(exists, axis=1, dtype=rates.dtype), 2.0)
+    slopes = 1.0 / (options - 1.0) if counterfactual else jnp.full_like(options, -1.0)
+    weights = 1.0 + slopes[:, None] * _mean_agreement(answers, exists, rates, options)
     votes = count_votes(answers, exists, weights)
-    share = jnp.sum(votes, axis=1) / jnp.sum(exists, axis=1, dtype=votes.dtype)
-    scores = votes - share[:, None]
+    scores = votes - (jnp.sum(votes, axis=1) / options)[:, None]
     return decide(scores, answers, exists, ties=ties, key=key, weights=weights)
 
 
 def _advantages(
     answers: Int[Array, "question agent"],
     exists: Bool[Array, "question option"],
-    conditionals: Float[Array, "agent option agent option"],
+    predictions: Float[Array, "agent option agent option"],
 ) -> Float[Array, "question option"]:
-    """Returns Adv(s) of each question, given P(A_i = s | A_j = a) at `[i, s, j, a]`."""
-    agents, options = conditionals.shape[:2]
-    counterfactual = (jnp.sum(conditionals, axis=-1, keepdims=True) - conditionals) / (options - 1)
-    others = 1.0 - jnp.eye(agents, dtype=conditionals.dtype)
-    counterfactual = counterfactual * others[:, None, :, None]
+    """Returns Adv(s) of each question; A_j = a predicts A_i = s with `predictions[i, s, j, a]`."""
+    agents, options = predictions.shape[:2]
+    others = 1.0 - jnp.eye(agents, dtype=predictions.dtype)
+    predictions = predictions * others[:, None, :, None]
 
     def advantages(answers: Array, exists: Array) -> Array:
         ballots = cast_ballots(answers, exists)
-        predicted = jnp.einsum("qja,isja->qis", ballots, counterfactual, precision="highest")
+        predicted = jnp.einsum("qja,isja->qis", ballots, predictions, precision="highest")
         peers = jnp.sum(ballots, axis=(1, 2), keepdims=True) - 1.0
         predicted = jnp.where(peers > 0, predicted / jnp.maximum(peers, 1.0), 1.0 / options)
         answered = jnp.sum(ballots, axis=-1, keepdims=True)
@@ -142,13 +212,15 @@ def _advantages(
     return map_blocks(advantages, answers, exists, block=questions_per_block(agents, options))
 
 
-def _symmetric_weights(
-    answers: Int[Array, "question agent"], exists: Bool[Array, "question option"], rates: Array
+def _mean_agreement(
+    answers: Int[Array, "question agent"],
+    exists: Bool[Array, "question option"],
+    rates: Float[Array, "agent agent"],
+    options: Float[Array, " question"],
 ) -> Float[Array, "question agent"]:
-    """Returns 1 + mean_{i != j} r_ij / (K - 1), over the agents i that answered the question."""
-    options = jnp.maximum(jnp.sum(exists, axis=1, dtype=rates.dtype), 2.0)
+    """Returns mean_{i != j} r_ij over the agents i that answered; r_ij is at least -1 / (K - 1)."""
     answered = is_vote(answers, exists).astype(rates.dtype)
-    peers = jnp.maximum(jnp.sum(answered, axis=1) - 1.0, 1.0)
+    peers = jnp.maximum(jnp.sum(answered, axis=1, keepdims=True) - 1.0, 1.0)
     off_diagonal = 1.0 - jnp.eye(answers.shape[1], dtype=rates.dtype)
 
     def total(answered: Array, floor: Array) -> Array:
@@ -156,5 +228,4 @@ def _symmetric_weights(
         return jnp.einsum("qi,qij->qj", answered, bounded, precision="highest")
 
     block = questions_per_block(*rates.shape)
-    sums = map_blocks(total, answered, -1.0 / (options - 1.0), block=block)
-    return 1.0 + sums / (peers * (options - 1.0))[:, None]
+    return map_blocks(total, answered, -1.0 / (options - 1.0), block=block) / peers

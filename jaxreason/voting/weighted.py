@@ -1,19 +1,27 @@
-"""First order: votes weighted by how often each agent is right."""
+"""First order: votes weighted by how often each agent is right, or by how sure it is."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxreason.checks import check_shape
-from jaxreason.voting.ballots import NumOptions, check_answers, count_votes
+from jaxreason.checks import check_shape, check_that
+from jaxreason.voting.ballots import NumOptions, check_answers, count_votes, is_vote
 from jaxreason.voting.result import Votes, decide
 
 MIN_ERROR = 1e-6
 """Accuracies are clipped to [MIN_ERROR, 1 - MIN_ERROR], so that no weight is infinite."""
 
+PRIOR_ANSWERS = 10.0
+"""An agent's accuracy in a category is estimated as if it had answered so many more questions there
+with its overall accuracy. Before any label this says that accuracies in categories lie within about
+0.14 of the overall one (the standard deviation of a beta distribution with mean 0.7)."""
+
 
 def optimal_weights(
-    accuracies: Float[Array, " agent"], num_options: NumOptions
+    accuracies: Float[Array, " agent"] | Float[Array, "agent category"],
+    num_options: NumOptions,
+    *,
+    categories: Int[Array, " question"] | None = None,
 ) -> Float[Array, " agent"] | Float[Array, "question agent"]:
     """Computes the weights ln((K - 1) x / (1 - x)) of the Bayes optimal vote.
 
@@ -23,34 +31,42 @@ def optimal_weights(
     al. (https://arxiv.org/abs/2510.01499), Algorithm 1 and Theorem 1.
 
     Args:
-        accuracies: The probability x that each agent is right.
+        accuracies: The probability x that each agent is right: the same for all questions, or, with
+            `categories`, one an agent and category.
         num_options: The number of options K, one for all questions or one a question.
+        categories: The category of each question, from 0.
 
     Returns:
-        One weight an agent, or one a question and agent if `num_options` is an array.
+        One weight an agent, or one a question and agent if `num_options` is an array or there are
+        `categories`.
 
     Raises:
-        ValueError: If `accuracies` or `num_options` has the wrong rank.
+        ValueError: If `accuracies`, `num_options` or `categories` has the wrong rank, or the latter
+            two differ in their numbers of questions.
 
     Example:
         >>> print(optimal_weights(jnp.array([0.9, 0.25]), 4).round(4))
         [3.2958 0.    ]
+        >>> by_category = jnp.array([[0.9, 0.25]])  # of one agent
+        >>> print(optimal_weights(by_category, 4, categories=jnp.array([1, 0])).round(4))
+        [[0.    ]
+         [3.2958]]
     """
-    check_shape("accuracies", accuracies, ("agent",))
     x = jnp.clip(accuracies, MIN_ERROR, 1.0 - MIN_ERROR)
-    logits = jnp.log(x) - jnp.log1p(-x)
+    logits = _by_question(jnp.log(x) - jnp.log1p(-x), categories)
     if isinstance(num_options, int):
         return logits + jnp.log(num_options - 1.0)
-    check_shape("num_options", num_options, ("question",))
+    check_shape("num_options", num_options, ("question",) if categories is None else (len(logits),))
     others = jnp.maximum(num_options - 1, 1).astype(logits.dtype)
-    return logits[None, :] + jnp.log(others)[:, None]
+    return logits + jnp.log(others)[:, None]
 
 
 def ow(
     answers: Int[Array, "question agent"],
     num_options: NumOptions,
-    accuracies: Float[Array, " agent"],
+    accuracies: Float[Array, " agent"] | Float[Array, "agent category"],
     *,
+    categories: Int[Array, " question"] | None = None,
     max_options: int | None = None,
     ties: str = "split",
     key: PRNGKeyArray | None = None,
@@ -67,13 +83,16 @@ def ow(
     Args:
         answers: Option indices, -1 where an agent abstained.
         num_options: The number of options, one for all questions or one a question.
-        accuracies: The probability that each agent is right, see `estimate_accuracies`.
+        accuracies: The probability that each agent is right, see `estimate_accuracies`: the same
+            for all questions, or, with `categories`, one an agent and category.
+        categories: The category of each question, from 0.
         max_options: The most options of any question, if `num_options` is an array.
         ties: `"split"`, `"random"` or `"first"`.
         key: Randomness, for `ties="random"`.
 
     Returns:
-        The votes and their weights.
+        The votes and their weights. Of accuracies by category the votes hold the mean over the
+        questions that the agent answered (over all if none).
 
     Raises:
         ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong.
@@ -86,9 +105,15 @@ def ow(
         [[2.2  0.81]]
     """
     exists = check_answers(answers, num_options, max_options)
-    check_shape("accuracies", accuracies, answers.shape[1:])
-    weights = optimal_weights(accuracies, num_options)
+    questions, agents = answers.shape
+    check_shape("accuracies", accuracies, (agents,) if categories is None else (agents, "category"))
+    if categories is not None:
+        check_shape("categories", categories, (questions,))
+    weights = optimal_weights(accuracies, num_options, categories=categories)
     scores = count_votes(answers, exists, weights)
+    if categories is not None:
+        by_question = _by_question(accuracies, categories)
+        accuracies = _mean_answered(by_question, is_vote(answers, exists))
     return decide(
         scores,
         answers,
@@ -101,32 +126,103 @@ def ow(
     )
 
 
+def confidence_weighted(
+    answers: Int[Array, "question agent"],
+    num_options: NumOptions,
+    confidences: Float[Array, "question agent"],
+    *,
+    temperature: float = 1.0,
+    max_options: int | None = None,
+    ties: str = "split",
+    key: PRNGKeyArray | None = None,
+) -> Votes:
+    """Picks the option with the largest sum of confidences, after a softmax over the voters.
+
+    The weights of a question are exp(c_i / T), divided by their sum over the agents that answered
+    it, as in confidence-informed self-consistency (CISC). A low temperature T trusts the surest
+    agent alone; an infinite one is `majority`. Only differences within a question count, so T has
+    to suit the scale of the confidences: choose it on labelled questions.
+
+    See "Confidence Improves Self-Consistency in LLMs" by Taubenfeld et al.
+    (https://arxiv.org/abs/2502.06233), Section 3.
+
+    Args:
+        answers: Option indices, -1 where an agent abstained.
+        num_options: The number of options, one for all questions or one a question.
+        confidences: How sure each agent is of its answer, on any scale; not read where it
+            abstained.
+        temperature: T, above 0.
+        max_options: The most options of any question, if `num_options` is an array.
+        ties: `"split"`, `"random"` or `"first"`.
+        key: Randomness, for `ties="random"`.
+
+    Returns:
+        The votes, with weights `[question, agent]` that sum to 1 over the agents that answered.
+
+    Raises:
+        ValueError: If a shape, `num_options`, `temperature`, `max_options` or `ties` is wrong.
+
+    Example:
+        >>> confidences = jnp.array([[0.9, 0.3, 0.2]])
+        >>> answers = jnp.array([[0, 1, 1]])
+        >>> print(confidence_weighted(answers, 2, confidences, temperature=0.5).scores.round(2))
+        [[0.65 0.35]]
+        >>> confidence_weighted(answers, 2, confidences, temperature=2.0).answers.tolist()
+        [1]
+    """
+    exists = check_answers(answers, num_options, max_options)
+    check_shape("confidences", confidences, answers.shape)
+    check_that(temperature > 0, f"temperature must be above 0; got {temperature}.")
+    answered = is_vote(answers, exists)
+    best = jnp.max(confidences, axis=1, keepdims=True, where=answered, initial=-jnp.inf)
+    shares = jnp.where(answered, jnp.exp((confidences - best) / temperature), 0.0)
+    weights = shares / jnp.maximum(jnp.sum(shares, axis=1, keepdims=True), 1.0)
+    scores = count_votes(answers, exists, weights)
+    return decide(scores, answers, exists, ties=ties, key=key, weights=weights)
+
+
 def estimate_accuracies(
     answers: Int[Array, "question agent"],
     truth: Int[Array, " question"],
     where: Bool[Array, " question"] | None = None,
-) -> Float[Array, " agent"]:
+    *,
+    categories: Int[Array, " question"] | None = None,
+    num_categories: int | None = None,
+) -> Float[Array, " agent"] | Float[Array, "agent category"]:
     """Estimates accuracies from labelled questions, shrunk towards the pool of all agents.
 
-    An agent with c right of m answers gets (c + p) / (m + 1), as if it had answered one more
+    An agent with c right of m answers gets x = (c + p) / (m + 1), as if it had answered one more
     question with the pooled accuracy p = (sum c + 1/2) / (sum m + 1). Abstentions do not count.
     The estimate is never 0 or 1, and is p for an agent that never answered.
 
+    In a category with c right of m answers it gets (c + 10 x) / (m + 10), as if it had answered
+    `PRIOR_ANSWERS` more questions there with its overall accuracy x.
+
     Args:
         answers: Option indices, -1 where an agent abstained.
-        truth: The right option of each question.
+        truth: The right option of each question; not read where there is no label.
         where: Questions that are labelled; all if None.
+        categories: The category of each question, from 0; None for one accuracy an agent.
+        num_categories: The number of categories, a static width, with `categories`.
 
     Returns:
-        One accuracy an agent.
+        One accuracy an agent, or one an agent and category.
 
     Raises:
-        ValueError: If the shapes do not agree.
+        ValueError: If the shapes do not agree, or only one of `categories` and `num_categories` is
+            given.
 
     Example:
         >>> answers = jnp.array([[0, 1], [1, -1]])
-        >>> estimate_accuracies(answers, jnp.array([0, 1])).tolist()  # p = 2.5 / 4
+        >>> truth = jnp.array([0, 1])
+        >>> estimate_accuracies(answers, truth).tolist()  # p = 2.5 / 4
         [0.875, 0.3125]
+        >>> categories = jnp.array([0, 1])
+        >>> by_category = estimate_accuracies(
+        ...     answers, truth, categories=categories, num_categories=2
+        ... )
+        >>> by_category[1].tolist()  # 3.125 / 11, and nothing to go by
+        [0.2840909063816070..., 0.3125]
     """
     questions, _ = check_shape("answers", answers, ("question", "agent"))
     check_shape("truth", truth, (questions,))
@@ -134,7 +230,40 @@ def estimate_accuracies(
     if where is not None:
         check_shape("where", where, (questions,))
         counted = counted & where[:, None]
+    is_right = counted & (answers == truth[:, None])
     answered = jnp.sum(counted, axis=0, dtype=jnp.float32)
-    right = jnp.sum(counted & (answers == truth[:, None]), axis=0, dtype=jnp.float32)
+    right = jnp.sum(is_right, axis=0, dtype=jnp.float32)
     pooled = (jnp.sum(right) + 0.5) / (jnp.sum(answered) + 1.0)
-    return (right + pooled) / (answered + 1.0)
+    overall = (right + pooled) / (answered + 1.0)
+    if categories is None:
+        check_that(num_categories is None, "num_categories is for categories; leave it out.")
+        return overall
+    if num_categories is None:
+        raise ValueError("categories need num_categories, their number, as a static width.")
+    check_shape("categories", categories, (questions,))
+    answered, right = (
+        jax.ops.segment_sum(flags.astype(jnp.float32), categories, num_categories).T
+        for flags in (counted, is_right)
+    )
+    return (right + PRIOR_ANSWERS * overall[:, None]) / (answered + PRIOR_ANSWERS)
+
+
+def _by_question(
+    values: Float[Array, " agent"] | Float[Array, "agent category"],
+    categories: Int[Array, " question"] | None,
+) -> Float[Array, " agent"] | Float[Array, "question agent"]:
+    """Returns each agent's value for the category of each question; as they are without any."""
+    if categories is None:
+        check_shape("accuracies", values, ("agent",))
+        return values
+    check_shape("accuracies", values, ("agent", "category"))
+    check_shape("categories", categories, ("question",))
+    return values.T[categories]
+
+
+def _mean_answered(
+    values: Float[Array, "question agent"], answered: Bool[Array, "question agent"]
+) -> Float[Array, " agent"]:
+    """Averages over the questions that an agent answered, over all if it answered none."""
+    counted = answered | ~jnp.any(answered, axis=0, keepdims=True)
+    return jnp.mean(values, axis=0, where=counted)

@@ -11,26 +11,80 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxreason.voting import (
-    Votes,
+from jaxreason.voting.low_rank import ow_i, ow_l
+from jaxreason.voting.majority import majority
+from jaxreason.voting.options import shuffle_labels, unshuffle_labels
+from jaxreason.voting.result import Votes
+from jaxreason.voting.second_order import isp, pairwise_conditionals, sp
+from jaxreason.voting.wawa import wawa
+from jaxreason.voting.weighted import (
+    confidence_weighted,
     estimate_accuracies,
-    isp,
-    majority,
     optimal_weights,
     ow,
-    pairwise_conditionals,
 )
 
 ACCURACIES = np.array([0.6, 0.7, 0.8, 0.9])
 ANSWERS = hnp.arrays(np.int32, (6, 4), elements=st.integers(-1, 2))
+
+
+def compiled(rule):
+    """The rule under jit, with a static number of options or one a question."""
+    static = jax.jit(rule, static_argnames=("num_options", "max_options", "ties"))
+    dynamic = jax.jit(rule, static_argnames=("max_options", "ties"))
+
+    def vote(answers, num_options, **settings):
+        call = static if isinstance(num_options, int) else dynamic
+        return call(answers, num_options=num_options, **settings)
+
+    return vote
+
+
+def ow_by_category(answers, num_options, **settings):
+    table = jnp.array([ACCURACIES, ACCURACIES[::-1]], jnp.float32).T[: answers.shape[1]]
+    categories = jnp.arange(answers.shape[0]) % 2
+    return ow(answers, num_options, table, categories=categories, **settings)
+
+
+def by_confidence(answers, num_options, **settings):
+    confidences = (jnp.arange(answers.shape[0] * 4.0).reshape(-1, 4) % 5)[:, : answers.shape[1]]
+    return confidence_weighted(answers, num_options, confidences, **settings)
+
+
 RULES = {
     "majority": majority,
+    "wawa": wawa,
     "ow": lambda answers, num_options, **settings: ow(
-        answers, num_options, jnp.array(ACCURACIES, jnp.float32), **settings
+        answers,
+        num_options,
+        jnp.array(ACCURACIES, jnp.float32)[: answers.shape[1]],
+        **settings,
     ),
+    "ow by category": ow_by_category,
+    "confidence": by_confidence,
+    "sp": sp,
     "isp": isp,
+    "ow_l": ow_l,
+    "ow_i": ow_i,
+    "ow_i to a fixed point": lambda answers, num_options, **settings: ow_i(
+        answers, num_options, max_iterations=100, **settings
+    ),
 }
+RULES = {name: compiled(rule) for name, rule in RULES.items()}
+LABEL_WISE = ("sp", "isp", "ow_l", "ow_i", "ow_i to a fixed point")
+"""Rules that count how often each label goes with each, if there is one number of options."""
+AGENTS_APART = ("ow", "ow by category", "confidence")
+"""Rules that are given something for each agent."""
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+
+
+def assert_same_up_to_ties(votes, others):
+    """The scores agree, and who wins in one is at most a rounding error behind in the other."""
+    np.testing.assert_allclose(others.scores, votes.scores, atol=5e-3)
+    for one, other in ((votes, others), (others, votes)):
+        behind = one.scores.max(axis=1, keepdims=True) - one.scores
+        assert (np.where(other.winners > 0, behind, 0.0) < 5e-3).all()
+    np.testing.assert_allclose(others.winners.sum(axis=1), votes.winners.sum(axis=1), atol=1e-6)
 
 
 def outcomes(accuracies, num_options):
@@ -53,23 +107,24 @@ def exact_accuracy(votes: Votes, probabilities) -> float:
 
 
 @pytest.mark.parametrize(
-    ("num_options", "of_majority", "of_isp", "of_ow"),
+    ("num_options", "of_majority", "of_sp", "of_isp", "of_ow"),
     [
-        (2, 0.85, 0.902, 0.912),
-        (3, 0.9036, 0.9296, 0.9358),
-        (4, 0.923711, 0.9436, 0.946933),
-        (6, 0.940608, 0.956528, 0.958528),
-        (8, 0.948069, 0.962539, 0.963967),
-        (10, 0.952272, 0.966, 0.967111),
+        (2, 0.85, 0.798, 0.902, 0.912),
+        (3, 0.9036, 0.8776, 0.9296, 0.9358),
+        (4, 0.923711, 0.904933, 0.9436, 0.946933),
+        (6, 0.940608, 0.927088, 0.956528, 0.958528),
+        (8, 0.948069, 0.936661, 0.962539, 0.963967),
+        (10, 0.952272, 0.942, 0.966, 0.967111),
     ],
 )
-def test_exact_accuracies(num_options, of_majority, of_isp, of_ow):
+def test_exact_accuracies(num_options, of_majority, of_sp, of_isp, of_ow):
     """The simulation of the paper (Section 5.1, Table 2), by enumeration with split ties."""
     answers, probabilities = outcomes(ACCURACIES, num_options)
     answers = jnp.array(answers)
     conditionals = population_conditionals(ACCURACIES, num_options)
     votes = {
         of_majority: majority(answers, num_options),
+        of_sp: sp(answers, num_options, conditionals=conditionals),
         of_isp: isp(answers, num_options, conditionals=conditionals),
         of_ow: ow(answers, num_options, jnp.array(ACCURACIES, jnp.float32)),
     }
@@ -78,27 +133,30 @@ def test_exact_accuracies(num_options, of_majority, of_isp, of_ow):
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "num_options", "of_majority", "of_isp", "of_ow"),
+    ("accuracies", "num_options", "of_majority", "of_sp", "of_isp", "of_ow"),
     [
-        ((0.9, 0.6, 0.6), 2, 99 / 125, 99 / 125, 9 / 10),
-        ((0.9, 0.6, 0.6), 3, 103 / 125, 108 / 125, 9 / 10),
-        ((0.7, 0.7, 0.7), 2, 98 / 125, 98 / 125, 98 / 125),
-        ((0.4, 0.7, 0.7), 2, 329 / 500, None, 371 / 500),
-        ((0.9, 0.6, 0.6, 0.6, 0.6), 2, 2457 / 3125, 2457 / 3125, 0.9),
-        ((1.0, 1.0, 0.5, 0.5), 2, 7 / 8, 1.0, 1.0),
+        ((0.9, 0.6, 0.6), 2, 99 / 125, 99 / 125, 99 / 125, 9 / 10),
+        ((0.9, 0.6, 0.6), 3, 103 / 125, 201 / 250, 108 / 125, 9 / 10),
+        ((0.7, 0.7, 0.7), 2, 98 / 125, 98 / 125, 98 / 125, 98 / 125),
+        ((0.4, 0.7, 0.7), 2, 329 / 500, None, None, 371 / 500),
+        ((0.9, 0.6, 0.6, 0.6, 0.6), 2, 2457 / 3125, None, 2457 / 3125, 0.9),
+        ((1.0, 1.0, 0.5, 0.5), 2, 7 / 8, 3 / 4, 1.0, 1.0),
     ],
 )
-def test_exact_accuracies_of_small_pools(accuracies, num_options, of_majority, of_isp, of_ow):
+def test_exact_accuracies_of_small_pools(
+    accuracies, num_options, of_majority, of_sp, of_isp, of_ow
+):
     answers, probabilities = outcomes(accuracies, num_options)
     answers = jnp.array(answers)
     result = exact_accuracy(majority(answers, num_options), probabilities)
     np.testing.assert_allclose(result, of_majority, atol=1e-6)
     result = exact_accuracy(ow(answers, num_options, jnp.array(accuracies)), probabilities)
     np.testing.assert_allclose(result, of_ow, atol=1e-6)
-    if of_isp is not None:
-        conditionals = population_conditionals(accuracies, num_options)
-        votes = isp(answers, num_options, conditionals=conditionals)
-        np.testing.assert_allclose(exact_accuracy(votes, probabilities), of_isp, atol=1e-6)
+    conditionals = population_conditionals(accuracies, num_options)
+    for rule, expected in ((sp, of_sp), (isp, of_isp)):
+        if expected is not None:
+            votes = rule(answers, num_options, conditionals=conditionals)
+            np.testing.assert_allclose(exact_accuracy(votes, probabilities), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -153,10 +211,11 @@ def test_ow_of_equal_accuracies_is_the_majority(answers):
     np.testing.assert_array_equal(votes.winners, expected.winners)
 
 
+@pytest.mark.parametrize("rule", [sp, isp])
 @given(answers=ANSWERS)
-def test_isp_of_uniform_conditionals_is_the_majority(answers):
+def test_uniform_conditionals_make_the_majority(rule, answers):
     expected = majority(jnp.array(answers), 3)
-    votes = isp(jnp.array(answers), 3, conditionals=jnp.full((4, 3, 4, 3), 1 / 3))
+    votes = rule(jnp.array(answers), 3, conditionals=jnp.full((4, 3, 4, 3), 1 / 3))
     np.testing.assert_array_equal(votes.winners, expected.winners)
 
 
@@ -164,6 +223,7 @@ def test_isp_of_uniform_conditionals_is_the_majority(answers):
 @pytest.mark.parametrize("by_question", [False, True])
 @given(answers=ANSWERS, permutation=st.permutations(range(3)))
 def test_relabelling_permutes_the_winners(rule, by_question, answers, permutation):
+    """One permutation for all questions, whether labels are told apart or not."""
     settings = {"num_options": 3}
     if by_question:
         settings = {"num_options": jnp.full(6, 3), "max_options": 3}
@@ -171,17 +231,68 @@ def test_relabelling_permutes_the_winners(rule, by_question, answers, permutatio
     relabelled = np.where(answers < 0, -1, permutation[answers])
     votes = rule(jnp.array(answers), **settings)
     others = rule(jnp.array(relabelled), **settings)
-    np.testing.assert_allclose(others.scores[:, permutation], votes.scores, atol=1e-5)
-    np.testing.assert_array_equal(others.winners[:, permutation], votes.winners)
+    mapped = (votes.scores, votes.winners, others.scores, others.winners)
+    scores, winners, other_scores, other_winners = map(np.asarray, mapped)
+    assert_same_up_to_ties(
+        Votes(scores, votes.answers, winners),
+        Votes(other_scores[:, permutation], others.answers, other_winners[:, permutation]),
+    )
 
 
-@pytest.mark.parametrize("rule", [majority, isp])
+@pytest.mark.parametrize(
+    ("name", "by_question"),
+    [(name, True) for name in RULES] + [(name, False) for name in RULES if name not in LABEL_WISE],
+)
+@given(answers=ANSWERS, seed=st.integers(0, 2**16))
+def test_shuffling_labels_changes_no_answer(name, by_question, answers, seed):
+    """A permutation of its own for each question: no rule depends on it, up to ties.
+
+    That is so by construction if rules don't tell labels apart, as with a number of options for
+    each question. With one number for all, some count labels apart, as in the paper.
+    """
+    settings = {"num_options": jnp.tile(jnp.array([3, 2]), 3), "max_options": 3}
+    answers = jnp.array(answers)
+    if not by_question:
+        settings = {"num_options": 3}
+    shuffled, permutation = shuffle_labels(jax.random.key(seed), answers, **settings)
+    votes, others = RULES[name](answers, **settings), RULES[name](shuffled, **settings)
+    scores, winners = (
+        np.take_along_axis(np.asarray(values), np.asarray(permutation), axis=1)
+        for values in (others.scores, others.winners)
+    )
+    assert_same_up_to_ties(
+        Votes(np.asarray(votes.scores), votes.answers, np.asarray(votes.winners)),
+        Votes(scores, others.answers, winners),
+    )
+    alone = (np.asarray(votes.winners).max(axis=1) == 1) & (winners.max(axis=1) == 1)
+    back = unshuffle_labels(others.answers, permutation)
+    np.testing.assert_array_equal(back[alone], votes.answers[alone])
+
+
+@pytest.mark.parametrize("name", LABEL_WISE)
+def test_label_wise_statistics_of_shuffled_questions_differ_by_chance(name):
+    """4000 simulated questions: at most one answer in a hundred changes."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    truth = jax.random.randint(keys[0], (4000, 1), 0, 3)
+    right = jax.random.bernoulli(keys[1], jnp.array(ACCURACIES, jnp.float32), (4000, 4))
+    wrong = jax.random.randint(keys[2], (4000, 4), 1, 3)
+    answers = jnp.where(right, truth, (truth + wrong) % 3)
+    shuffled, permutation = shuffle_labels(keys[3], answers, 3)
+    votes, others = RULES[name](answers, 3), RULES[name](shuffled, 3)
+    back = unshuffle_labels(others.answers, permutation)
+    assert (back == votes.answers).mean() > 0.99
+
+
+@pytest.mark.parametrize("name", [name for name in RULES if name not in AGENTS_APART])
+@pytest.mark.parametrize("by_question", [False, True])
 @given(answers=ANSWERS, order=st.permutations(range(4)))
-def test_order_of_agents_does_not_matter(rule, answers, order):
-    votes = rule(jnp.array(answers), 3)
-    others = rule(jnp.array(answers[:, np.array(order)]), 3)
-    np.testing.assert_allclose(others.scores, votes.scores, atol=1e-5)
-    np.testing.assert_array_equal(others.winners, votes.winners)
+def test_order_of_agents_does_not_matter(name, by_question, answers, order):
+    settings = {"num_options": 3}
+    if by_question:
+        settings = {"num_options": jnp.tile(jnp.array([3, 2]), 3), "max_options": 3}
+    votes = RULES[name](jnp.array(answers), **settings)
+    others = RULES[name](jnp.array(answers[:, np.array(order)]), **settings)
+    assert_same_up_to_ties(votes, others)
 
 
 @every_rule
@@ -189,11 +300,8 @@ def test_order_of_agents_does_not_matter(rule, answers, order):
 def test_an_agent_that_always_abstains_changes_nothing(rule, answers):
     answers[:, 3] = -1
     votes = rule(jnp.array(answers), 3)
-    if rule is RULES["ow"]:
-        without = ow(jnp.array(answers[:, :3]), 3, jnp.array(ACCURACIES[:3], jnp.float32))
-    else:
-        without = rule(jnp.array(answers[:, :3]), 3)
-    np.testing.assert_allclose(votes.scores, without.scores, atol=1e-5)
+    without = rule(jnp.array(answers[:, :3]), 3)
+    np.testing.assert_allclose(votes.scores, without.scores, atol=5e-3)
 
 
 @every_rule
