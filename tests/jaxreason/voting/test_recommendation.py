@@ -1,0 +1,264 @@
+"""What is said of pools with known faults, most of them edited into one clean diagnosis."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreason.voting.diagnostics import diagnose
+from jaxreason.voting.recommendation import families, recommend
+from jaxreason.voting.simulation import simulate_clones, simulate_independent
+
+NAMES = ["Ada", "Bob", "Cy", "Dee", "Eve", "Flo"]
+X = jnp.array([0.45, 0.5, 0.6, 0.7, 0.75, 0.8])
+run = jax.jit(diagnose, static_argnames=("num_options", "max_options", "resamples"))
+
+
+@pytest.fixture(scope="module")
+def clean():
+    """Six independent agents of different accuracies, 600 questions, no labels."""
+    answers, _ = simulate_independent(jax.random.key(0), X, 4, 600)
+    truth = jnp.full(600, -1)
+    return run(answers, 4, truth=truth, key=jax.random.key(1), resamples=30)
+
+
+def with_entries(matrix, entries):
+    """The matrix with symmetric entries replaced."""
+    for (i, j), value in entries.items():
+        matrix = matrix.at[i, j].set(value).at[j, i].set(value)
+    return matrix
+
+
+def with_labels(diagnosis, number, accuracies):
+    half = 1 / np.sqrt(number)
+    return dataclasses.replace(
+        diagnosis,
+        labels=jnp.full(6, float(number)),
+        labelled_accuracies=accuracies,
+        labelled_bounds=jnp.stack([accuracies - half, accuracies + half], axis=1),
+    )
+
+
+def said(diagnosis, words, names=NAMES):
+    """The one sentence that contains the words."""
+    (sentence,) = [text for text in recommend(diagnosis, names) if words in text]
+    return sentence
+
+
+def silent_on(diagnosis, words):
+    return not any(words in text for text in recommend(diagnosis, NAMES))
+
+
+def test_a_clean_pool_gets_weights_and_no_warnings(clean):
+    rule, difference, labels = recommend(clean, NAMES)
+    assert rule.startswith("Use one-coin, or ow-l")
+    assert difference.startswith("ow-l changes the majority's answer on ")
+    assert labels.startswith("There are no labels: 50 to 100 labelled questions")
+
+
+def test_every_sentence_ends_as_one_and_has_no_unknown_number(clean):
+    odd = dataclasses.replace(
+        with_labels(clean, 60, X - 0.3),
+        clones=with_entries(clean.clones, {(0, 1): True, (1, 4): True, (2, 3): True}),
+        agreement=with_entries(clean.agreement, {(2, 5): 1.0}),
+        abstentions=jnp.full(6, 0.4),
+        difficulty=jnp.array(0.5),
+        difficulty_bounds=jnp.array([0.3, 0.7]),
+        effective=jnp.array(2.0),
+        labelled_effective=jnp.array(1.5),
+        worse_than_chance=clean.worse_than_chance.at[3].set(True),
+    )
+    for diagnosis in (clean, odd):
+        for text in recommend(diagnosis, NAMES):
+            assert text.endswith(".") and "nan" not in text and "  " not in text
+
+
+def test_dependence_or_difficulty_asks_for_item_response(clean):
+    copies = dataclasses.replace(clean, clones=with_entries(clean.clones, {(0, 1): True}))
+    hard = dataclasses.replace(clean, difficulty_bounds=jnp.array([0.2, 0.6]))
+    assert said(copies, "Use item-response").startswith(
+        "Use item-response: some agents agree more than"
+    )
+    assert said(hard, "Use item-response").startswith(
+        "Use item-response: questions are not equally hard"
+    )
+
+
+def test_slight_difficulty_does_not(clean):
+    slight = dataclasses.replace(clean, difficulty_bounds=jnp.array([0.05, 0.3]))
+    assert silent_on(slight, "item-response") and silent_on(slight, "harder")
+
+
+def test_equal_agents_and_few_questions_leave_the_majority(clean):
+    wide = jnp.tile(jnp.array([[0.5, 0.7]]), (6, 1))
+    equal = dataclasses.replace(clean, accuracy_bounds=wide)
+    assert said(equal, "Use ").startswith("Use majority: as far as these answers tell")
+    rules = dataclasses.replace(clean.rules, questions=jnp.array(20.0))
+    few = dataclasses.replace(clean, rules=rules)
+    assert said(few, "Use ").startswith("Use majority: on 20 questions agents")
+    unknown = dataclasses.replace(clean, accuracy_bounds=wide * jnp.nan)
+    assert said(unknown, "Use ").startswith("Use majority: too few agents answered the same")
+
+
+def test_flagged_agents_are_named_as_families(clean):
+    diagnosis = dataclasses.replace(
+        clean,
+        clones=with_entries(clean.clones, {(0, 1): True, (1, 4): True, (2, 3): True}),
+        copying=with_entries(clean.copying, {(0, 1): 0.62, (1, 4): 0.71, (2, 3): 0.3}),
+        shared_errors=jnp.full((6, 6), 0.33).at[1, 4].set(0.8).at[4, 1].set(0.8),
+    )
+    assert said(diagnosis, "Ada") == (
+        "Not independent: Ada, Bob and Eve. The closest, Bob and Eve, agree as if one copied 71% "
+        "of its answers; where the other agents outvote both, they give the same answer 80% of the "
+        "time (a typical pair: 33%)."
+    )
+    assert said(diagnosis, "Cy").startswith("Not independent: Cy and Dee. They agree as if")
+    assert said(diagnosis, "be right together").endswith("only labels tell.")
+
+
+def test_labels_tell_copies_from_agents_that_are_right_together(clean):
+    flags = with_entries(clean.clones, {(0, 1): True})
+    copying = with_entries(jnp.full((6, 6), 0.2), {(0, 1): 0.55})
+    diagnosis = dataclasses.replace(
+        with_labels(clean, 80, X), clones=flags, labelled_copying=copying
+    )
+    sentence = said(diagnosis, "By the labels, flagged pairs")
+    assert "55% of its answers at the median, against 20% for all pairs" in sentence
+    few = dataclasses.replace(with_labels(clean, 20, X), clones=flags, labelled_copying=copying)
+    assert said(few, "only labels tell")
+    assert said(few, "There are labels for 20 answers of an agent at most")
+
+
+def test_four_agents_are_told_that_either_pair_may_copy():
+    x, parents = jnp.array([0.6, 0.6, 0.8, 0.8]), jnp.array([0, 0, 2, 3])
+    answers, _ = simulate_clones(jax.random.key(0), x, 4, 600, parents=parents, rho=0.9)
+    diagnosis = run(answers, 4, key=jax.random.key(1), resamples=30)
+    sentence = said(diagnosis, "Not independent", NAMES[:4])
+    assert "either Ada and Bob, or Cy and Dee, agree too often" in sentence
+    assert recommend(diagnosis, NAMES[:4])[0].startswith("Use item-response")
+
+
+def test_agents_that_never_disagree_are_named(clean):
+    diagnosis = dataclasses.replace(
+        clean, agreement=with_entries(clean.agreement, {(1, 2): 1.0, (2, 5): 1.0})
+    )
+    assert said(diagnosis, "Never disagree").startswith("Never disagree: Bob, Cy and Flo. Either")
+    seldom = dataclasses.replace(diagnosis, counts=jnp.full((6, 6), 29.0))
+    assert silent_on(seldom, "Never disagree")
+
+
+def test_turnout_is_commented(clean):
+    diagnosis = dataclasses.replace(
+        clean,
+        votes=jnp.array([0.0, 12.0, 400.0, 600.0, 600.0, 600.0]),
+        abstentions=jnp.array([1.0, 0.98, 0.333, 0.0, 0.0, 0.0]),
+        isolated=jnp.array([True, True, False, False, False, False]),
+    )
+    assert said(diagnosis, "Never answered") == "Never answered: Ada."
+    assert said(diagnosis, "Too few answers").endswith("an accuracy: Bob (12).")
+    assert said(diagnosis, "Abstain often").startswith("Abstain often: Cy (33%). They are judged")
+    assert said(diagnosis, "No other agent answered the questions of Bob")
+
+
+def test_agents_worse_than_chance_are_named_with_the_accuracy_that_shows_it(clean):
+    worse = dataclasses.replace(clean, worse_than_chance=clean.worse_than_chance.at[3].set(True))
+    shown = f"Worse than chance: Dee ({100 * float(clean.accuracies[3]):.0f}%)."
+    assert said(worse, "Worse than chance").startswith(shown)
+    assert "Without labels this takes most agents" in said(worse, "Worse than chance")
+    labelled = with_labels(worse, 90, X.at[3].set(0.03))
+    assert said(labelled, "Worse than chance").startswith("Worse than chance: Dee (3%).")
+    assert "Without labels" not in said(labelled, "Worse than chance")
+
+
+def test_few_effective_agents_are_counted(clean):
+    few = dataclasses.replace(clean, effective=jnp.array(2.345))
+    assert said(few, "independent ones").startswith("The 6 agents vote about as well as 2.3 ")
+    assert silent_on(dataclasses.replace(clean, effective=jnp.array(3.1)), "independent ones")
+    labelled = dataclasses.replace(with_labels(few, 60, X), labelled_effective=jnp.array(1.5))
+    assert said(labelled, "independent ones").startswith("By the labels, the 6 agents vote about")
+    assert "as well as 1.5 independent" in said(labelled, "independent ones")
+
+
+def test_difficulty_warns_of_accuracies_without_labels(clean):
+    hard = dataclasses.replace(
+        clean, difficulty=jnp.array(0.69), difficulty_bounds=jnp.array([0.6, 0.8])
+    )
+    assert "agree on the same questions, 69% more often than chance" in said(hard, "much harder")
+
+
+@pytest.mark.parametrize(
+    "can_differ, can_overturn, overturned, words",
+    [
+        (False, False, 0.0, "ow-l is the same as majority here, whatever the answers."),
+        (True, False, 0.0, "ow-l can only break ties here: no answers can make it overturn a"),
+        (True, True, 0.0, "ow-l changes the majority's answer on none of the questions"),
+        (True, True, 0.0123, "ow-l changes the majority's answer on 1.2% of the questions"),
+        (True, True, 0.0002, "ow-l changes the majority's answer on <0.1% of the questions"),
+    ],
+)
+def test_how_much_the_rule_matters_is_told(clean, can_differ, can_overturn, overturned, words):
+    effect = dataclasses.replace(
+        clean.rules.ow_l,
+        can_differ=jnp.array(can_differ),
+        can_overturn=jnp.array(can_overturn),
+        overturned=jnp.array(overturned),
+    )
+    rules = dataclasses.replace(clean.rules, ow_l=effect, tied=jnp.array(0.0597))
+    sentence = said(dataclasses.replace(clean, rules=rules), "tied under majority")
+    assert sentence.startswith(words)
+    assert "isp can only break ties. 6.0% of the questions are tied" in sentence
+
+
+def test_a_dictator_is_named(clean):
+    rules = dataclasses.replace(clean.rules, dictators=jnp.arange(6) == 5)
+    sentence = said(dataclasses.replace(clean, rules=rules), "dictator")
+    assert sentence.startswith("ow-l makes a dictator of Flo:")
+
+
+def test_labels_show_who_is_overrated_and_who_is_best(clean):
+    labelled = X.at[4].set(0.3)
+    diagnosis = with_labels(clean, 400, labelled)
+    guessed = 100 * float(clean.accuracies[4])
+    shown = f"More accurate by agreement than by labels: Eve ({guessed:.0f}%, labelled 30%)."
+    assert any(shown in text for text in recommend(diagnosis, NAMES))
+    best = "The best agent by the labels is Flo, right on 80% of them (75% to 85%)"
+    assert any(best in text for text in recommend(diagnosis, NAMES))
+
+
+def test_long_lists_end_with_a_number(clean):
+    names = [f"agent {i}" for i in range(6)] + ["agent 6"]
+    answers = jnp.tile(jnp.arange(30)[:, None] % 3, (1, 7))
+    diagnosis = run(answers, 3, key=jax.random.key(1), resamples=5)
+    sentence = said(diagnosis, "Never disagree", names)
+    assert sentence.startswith("Never disagree: agent 0, agent 1, agent 2, agent 3, agent 4 and 2 ")
+
+
+@pytest.mark.parametrize(
+    "answers, words",
+    [
+        (jnp.array([[0], [1]]), "A single agent answered"),
+        (jnp.array([[0, 1, -1], [1, 1, -1]]), "Use majority: with fewer than three agents"),
+        (jnp.array([[0, 1, 1]]), "Use majority: on 1 question agents"),
+        (jnp.full((1, 3), -1), "Nobody answered anything"),
+    ],
+)
+def test_tiny_inputs_get_a_sentence(answers, words):
+    diagnosis = run(answers, 2, key=jax.random.key(0), resamples=5)
+    sentences = recommend(diagnosis, NAMES[: answers.shape[1]])
+    assert sentences[0].startswith(words)
+    assert not any("nan" in text for text in sentences)
+
+
+def test_names_must_match(clean):
+    with pytest.raises(ValueError, match="one for each of 6 agents; got 2"):
+        recommend(clean, ["Ada", "Bob"])
+
+
+def test_families_are_joined_along_chains():
+    clones = np.zeros((6, 6), bool)
+    clones[[0, 1, 3], [5, 2, 5]] = True
+    assert families(clones) == ((0, 3, 5), (1, 2))
+    assert families(clones | clones.T) == ((0, 3, 5), (1, 2))
+    assert families(np.zeros((3, 3), bool)) == ()
