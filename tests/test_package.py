@@ -108,6 +108,17 @@ def test_library_imports_no_heavy_package():
     assert run_python(IMPORT_ALL + code).strip() == "[]"
 
 
+def test_library_imports_nothing_of_an_extra():
+    """All packages of the library, without the modules that say that they need an extra."""
+    code = (
+        "import importlib, pkgutil, sys, jaxreason\n"
+        "for module in pkgutil.iter_modules(jaxreason.__path__, 'jaxreason.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "print([name for name in ('pandas', 'pyarrow', 'matplotlib') if name in sys.modules])"
+    )
+    assert run_python(code).strip() == "[]"
+
+
 def test_library_imports_fast():
     """Processor time, so that other work on the machine doesn't count."""
     code = (
@@ -122,7 +133,8 @@ def test_constraints_pin_every_dependency(path):
     for line in path.read_text().splitlines():
         assert re.fullmatch(r"#.*|[A-Za-z0-9._-]+==\d[\w.]*", line), line
     pinned = pins(path)
-    for text in PROJECT["dependencies"] + EXTRAS["train"] + EXTRAS["dev"]:
+    installed = ("train", "voting", "dev", "peers")
+    for text in PROJECT["dependencies"] + [text for extra in installed for text in EXTRAS[extra]]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pinned[normalized(requirement.name)]), text
 
@@ -153,10 +165,12 @@ def undeclared_imports(rooms: tuple[str, ...], requirements: list[str]) -> set[s
 
 def test_every_import_is_declared():
     core = PROJECT["dependencies"]
-    programs = core + [text for extra in EXTRAS if extra != "dev" for text in EXTRAS[extra]]
-    assert undeclared_imports(("jaxreason",), core) == set()
+    library = core + EXTRAS["voting"]
+    programs = core + EXTRAS["train"]
+    assert undeclared_imports(("jaxreason",), library) == set()
     assert undeclared_imports(("data", "train", "configs"), programs) == set()
-    assert undeclared_imports(("benchmarks", "tests"), programs + EXTRAS["dev"]) == set()
+    everything = core + [text for extra in EXTRAS.values() for text in extra]
+    assert undeclared_imports(("benchmarks", "tests"), everything) == set()
 
 
 def test_the_declaration_check_sees_violations():

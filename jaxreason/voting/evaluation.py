@@ -1,0 +1,143 @@
+"""How often a method is right, on labelled tasks that its fit did not see. Needs pandas."""
+
+from statistics import NormalDist
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreason.voting.methods import METHODS, Method
+from jaxreason.voting.resampling import wilson_interval
+from jaxreason.voting.table import Table
+from jaxreason.voting.table_rules import fit_table, vote_on_table
+
+MAX_FOLDS = 5
+LEVEL = 0.95
+
+
+class Score(NamedTuple):
+    """A share and its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Evaluation(NamedTuple):
+    """What labelled tasks say.
+
+    Attributes:
+        labelled: The number of labelled tasks.
+        folds: In how many parts they were cut, each to be judged by a fit to the labels of the
+            others; 0 if there are too few.
+        majority: How often the majority is right.
+        rule: How often the method is; if it learns from labels, from those of the other parts.
+            None if it needs labels and there are too few.
+        without_labels: How often it is right without any label, if it can use them but need not.
+        best_worker: How often the worker is right who is best on the other parts; a task that a
+            worker left out counts as wrong. None if there are too few labels.
+        picked: The workers so picked.
+        gain: The method's accuracy less the majority's.
+    """
+
+    labelled: int
+    folds: int
+    majority: Score
+    rule: Score | None
+    without_labels: Score | None
+    best_worker: Score | None
+    picked: tuple
+    gain: Score | None
+
+
+def evaluate(method: Method, table: Table, *, seed: int = 0) -> Evaluation:
+    """Measures a method's accuracy beside those of the majority and of the best worker.
+
+    Tied options share the win, so that the accuracy is that expected if lots are drawn. Intervals
+    are Wilson's (`wilson_interval`) and, for the gain, that of Bonett and Price for paired shares:
+    one task that only the first gets right and one that only the second gets right are added
+    (https://doi.org/10.3102/1076998611411915).
+
+    Args:
+        method: One of `methods.METHODS`.
+        table: Votes with the truth of at least one task.
+        seed: For the parts in which labelled tasks are cut.
+
+    Returns:
+        The accuracies.
+
+    Example:
+        >>> import pandas as pd
+        >>> from jaxreason.voting.table import tabulate
+        >>> votes = pd.DataFrame({"task": [1, 2], "a": [0, 0], "b": [0, 1], "c": [1, 1]})
+        >>> table = tabulate(votes, pd.Series({1: 0, 2: 0}))
+        >>> found = evaluate(METHODS["majority"], table)
+        >>> found.majority.mean, found.best_worker.mean, found.picked
+        (0.5, 1.0, ('a',))
+    """
+    known = np.flatnonzero(table.truth >= 0)
+    parts = _cut(known, seed)
+    majority = _rights(METHODS["majority"], table, np.full_like(table.truth, -1))
+    blind = None
+    if method.truth != "required":
+        blind = _rights(method, table, np.full_like(table.truth, -1))
+    rule = blind if method.truth == "ignored" else None
+    if method.truth != "ignored" and parts:
+        rule = np.zeros(len(table.truth))
+        for part in parts:
+            truth = table.truth.copy()
+            truth[part] = -1
+            rule[part] = _rights(method, table, truth)[part]
+    best, picked = _best_worker(table, parts)
+    return Evaluation(
+        labelled=len(known),
+        folds=len(parts),
+        majority=_share(majority[known]),
+        rule=None if rule is None else _share(rule[known]),
+        without_labels=_share(blind[known])
+        if blind is not None and method.truth == "optional"
+        else None,
+        best_worker=_share(best[known]) if parts else None,
+        picked=picked,
+        gain=None if rule is None else _difference(rule[known], majority[known]),
+    )
+
+
+def _cut(known: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Cuts labelled tasks into parts at random; no part if there is but one task."""
+    shuffled = np.random.default_rng(seed).permutation(known)
+    folds = min(MAX_FOLDS, len(known))
+    return np.array_split(shuffled, folds) if folds > 1 else []
+
+
+def _rights(method: Method, table: Table, truth: np.ndarray) -> np.ndarray:
+    """Returns each task's share of the win that goes to its right option, if it is known."""
+    votes = vote_on_table(method, fit_table(method, table, truth), table)
+    shares = np.asarray(votes.winners)
+    return shares[np.arange(len(shares)), np.maximum(table.truth, 0)]
+
+
+def _best_worker(table: Table, parts: list[np.ndarray]) -> tuple[np.ndarray, tuple]:
+    """Judges each part by the worker who is best on the others, and tells who that was."""
+    right = (table.answers == table.truth[:, None]) & (table.truth >= 0)[:, None]
+    best, picks = np.zeros(len(right)), []
+    for part in parts:
+        pick = int(np.argmax(right.sum(axis=0) - right[part].sum(axis=0)))
+        best[part] = right[part, pick]
+        picks.append(pick)
+    order = sorted(set(picks), key=lambda pick: (-picks.count(pick), pick))
+    return best, tuple(table.workers[order])
+
+
+def _share(rights: np.ndarray) -> Score:
+    total, count = jnp.array([rights.sum()], jnp.float32), jnp.array([rights.size], jnp.float32)
+    low, high = wilson_interval(total, count, LEVEL)[0].tolist()
+    return Score(float(rights.mean()), low, high)
+
+
+def _difference(first: np.ndarray, second: np.ndarray) -> Score:
+    differences = first - second
+    adjusted = np.append(differences, (1.0, -1.0))
+    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * adjusted.std() / np.sqrt(adjusted.size)
+    centre = float(adjusted.mean())
+    return Score(float(differences.mean()), max(centre - half, -1.0), min(centre + half, 1.0))

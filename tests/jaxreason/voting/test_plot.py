@@ -1,0 +1,60 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreason.voting.diagnostics import diagnose
+from jaxreason.voting.plot import plot_workers
+from jaxreason.voting.simulation import simulate_clones
+
+ACCURACIES = jnp.array([0.6, 0.6, 0.8, 0.9, 0.7])
+NAMES = ("ann", "ben", "cat", "dan", "a worker of a name that is too long to be shown")
+
+
+@pytest.fixture(scope="module")
+def diagnosis():
+    """Of five agents, the second a copy of the first; a tenth of the questions is labelled."""
+    parents = jnp.array([0, 0, 2, 3, 4])
+    answers, truth = simulate_clones(
+        jax.random.key(0), ACCURACIES, 4, 500, parents=parents, rho=0.9
+    )
+    known = jnp.where(jnp.arange(500) < 50, truth, -1)
+    return diagnose(answers, 4, truth=known, key=jax.random.key(1), resamples=20)
+
+
+def texts(ticks):
+    return [text.get_text() for text in ticks]
+
+
+def test_workers_stand_in_one_order_the_most_accurate_first(diagnosis):
+    agreement, excess, accuracy, weight, *_ = plot_workers(
+        NAMES, diagnosis, weights=np.arange(5.0)
+    ).axes
+    order = np.argsort(-np.asarray(diagnosis.accuracies))
+    assert order[0] == 3
+    shown = [f"{(*NAMES[:4], 'a worker of a name that is …')[n]}" for n in order]
+    assert [text[:-3] for text in texts(agreement.get_yticklabels())] == shown
+    assert texts(accuracy.get_yticklabels()) == texts(agreement.get_yticklabels())
+    assert texts(agreement.get_xticklabels()) == texts(excess.get_yticklabels()) == list("12345")
+    drawn = agreement.images[0].get_array()
+    np.testing.assert_allclose(drawn[0, 1], diagnosis.agreement[order[0], order[1]])
+    np.testing.assert_allclose([bar.get_width() for bar in weight.patches], order)
+
+
+def test_clones_are_framed_and_the_diagonal_is_blank(diagnosis):
+    _, excess, *_ = plot_workers(NAMES, diagnosis).axes
+    order = list(np.argsort(-np.asarray(diagnosis.accuracies)))
+    first, second = order.index(0), order.index(1)
+    corners = {(box.get_x() + 0.5, box.get_y() + 0.5) for box in excess.patches}
+    assert corners == {(first, second), (second, first)}
+    assert np.ma.getmaskarray(np.ma.masked_invalid(excess.images[0].get_array())).diagonal().all()
+    assert len(excess.texts) == 20  # every number off the diagonal
+
+
+def test_without_weights_their_panel_is_not_shown(diagnosis):
+    assert not plot_workers(NAMES, diagnosis).axes[3].get_visible()
+
+
+def test_labelled_accuracies_have_a_legend(diagnosis):
+    legend = plot_workers(NAMES, diagnosis).axes[2].get_legend()
+    assert texts(legend.get_texts()) == ["estimated from agreement", "on labelled tasks"]
