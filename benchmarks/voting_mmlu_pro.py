@@ -1,0 +1,412 @@
+"""Voting rules on the answers of 29 language models: `python -m benchmarks.voting_mmlu_pro`.
+
+The answers are those of 29 models to 5,895 questions of MMLU-Pro ("MMLU-Pro: A More Robust and
+Challenging Multi-Task Language Understanding Benchmark" by Wang et al.,
+https://arxiv.org/abs/2406.01574), with 3 to 10 options; none is dropped. Rules vote in the pool of
+all models and in random pools of 4, 7 and 12. A question counts as wrong if a rule has no answer;
+tied options share the win.
+
+What there was to choose in the rules was chosen on one random half of the questions; the other half
+is reported. With labels, every pool is given those of 100 random questions, and all accuracies are
+of the others. One JSON line comes last.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import platform
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import stdtrit
+from tqdm import tqdm
+
+from benchmarks.timing import format_table
+from benchmarks.voting_mmlu_pro_figure import save_figure
+from jaxreason import voting
+from jaxreason.voting import Votes
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "mmlu_pro_answers.npz"
+MAX_OPTIONS = 10
+MAJORITY = "majority"
+BEST = "best single model, truly"
+TRUE = "OW, true accuracies"
+PICKED = "best single model by labels"
+
+
+class Questions(NamedTuple):
+    """The answers of some models to some questions."""
+
+    answers: np.ndarray  # [question, model], -1 where none could be read off
+    truth: np.ndarray
+    num_options: np.ndarray
+    models: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        half: "reported" or "chosen", the half of the questions on which settings were chosen.
+        seed: Of the pools and of which questions are labelled.
+        pools: Random pools of each size.
+        peer_pools: So many of them also go through crowd-kit, which is slow.
+        sizes: Models in a random pool.
+        labels: Labelled questions, for the rules that use them.
+        questions: At most so many questions; all of the half if None.
+    """
+
+    half: str = "reported"
+    seed: int = 0
+    pools: int = 200
+    peer_pools: int = 20
+    sizes: tuple[int, ...] = (4, 7, 12)
+    labels: int = 100
+    questions: int | None = None
+
+
+SMALL = Sizes(pools=2, peer_pools=1, sizes=(4,), labels=20, questions=120)
+
+
+class Pool(NamedTuple):
+    """A pool of models."""
+
+    family: str  # "all 29", "4 random", ...
+    number: int
+    members: np.ndarray
+
+
+def load(path: Path, sizes: Sizes) -> Questions:
+    """Reads a half of the questions.
+
+    Args:
+        path: The file of answers.
+        sizes: Which half, and how many questions of it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of answers at {path}; name it with --data.")
+    with np.load(path, allow_pickle=False) as data:
+        answers, truth, num_options = (
+            data[name].astype(np.int32) for name in ("answers", "truth", "num_options")
+        )
+        models = tuple(str(name) for name in data["models"])
+    order = np.random.default_rng(0).permutation(len(truth))
+    chosen, reported = np.split(order, [len(order) // 2])
+    half = np.sort({"chosen": chosen, "reported": reported}[sizes.half])[: sizes.questions]
+    return Questions(answers[half], truth[half], num_options[half], models)
+
+
+def draw_pools(sizes: Sizes, models: int) -> list[Pool]:
+    """Draws the pools: the same for the same seed."""
+    rng = np.random.default_rng(sizes.seed)
+    pools = [Pool(f"all {models}", 0, np.arange(models))]
+    for size in sizes.sizes:
+        for number in range(sizes.pools):
+            members = np.sort(rng.choice(models, size, replace=False))
+            pools.append(Pool(f"{size} random", number, members))
+    return pools
+
+
+def _label_free(rule: Callable[..., Votes]) -> Callable[..., Votes]:
+    return lambda answers, num_options, truth, labels: rule(
+        answers, num_options, max_options=MAX_OPTIONS
+    )
+
+
+def _semi_supervised(rule: Callable[..., Votes]) -> Callable[..., Votes]:
+    return lambda answers, num_options, truth, labels: rule(
+        answers, num_options, max_options=MAX_OPTIONS, truth=labels
+    )
+
+
+def _ow(answers: jax.Array, num_options: jax.Array, truth: jax.Array, where: jax.Array) -> Votes:
+    accuracies = voting.estimate_accuracies(answers, truth, where)
+    return voting.ow(answers, num_options, accuracies, max_options=MAX_OPTIONS)
+
+
+def _single(
+    answers: jax.Array, num_options: jax.Array, truth: jax.Array, where: jax.Array
+) -> Votes:
+    """Follows the model that is right most often on some questions."""
+    right = jnp.sum((answers == truth[:, None]) & where[:, None], axis=0)
+    best = answers[:, jnp.argmax(right)][:, None]
+    return voting.majority(best, num_options, max_options=MAX_OPTIONS)
+
+
+Rule = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], Votes]
+RULES: dict[str, Rule] = {
+    MAJORITY: _label_free(voting.majority),
+    "Wawa": _label_free(voting.wawa),
+    "SP": _label_free(voting.sp),
+    "ISP": _label_free(voting.isp),
+    "OW-L": _label_free(voting.ow_l),
+    "OW-I": _label_free(voting.ow_i),
+    "OW-I, fixed point": _label_free(partial(voting.ow_i, max_iterations=100)),
+    "one-coin Dawid-Skene": _label_free(voting.one_coin_dawid_skene),
+    "Dawid-Skene": _label_free(voting.dawid_skene),
+    "item response, difficulty": _label_free(partial(voting.item_response, dependence=False)),
+    "item response, dependence": _label_free(partial(voting.item_response, difficulty=False)),
+    "item response": _label_free(voting.item_response),
+    "OW, labels": lambda answers, num_options, truth, labels: _ow(
+        answers, num_options, truth, labels >= 0
+    ),
+    "one-coin Dawid-Skene, labels": _semi_supervised(voting.one_coin_dawid_skene),
+    "item response, labels": _semi_supervised(voting.item_response),
+    PICKED: lambda answers, num_options, truth, labels: _single(
+        answers, num_options, truth, labels >= 0
+    ),
+    TRUE: lambda answers, num_options, truth, labels: _ow(
+        answers, num_options, truth, jnp.ones_like(truth, bool)
+    ),
+    BEST: lambda answers, num_options, truth, labels: _single(
+        answers, num_options, truth, jnp.ones_like(truth, bool)
+    ),
+}
+PEERS = ("MajorityVote", "Wawa", "OneCoinDawidSkene", "DawidSkene", "MMSR")
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """The accuracy of a rule in a pool.
+
+    Attributes:
+        family: The pool's family.
+        number: Which pool of the family.
+        rule: The rule's name.
+        accuracy: Over the questions without a label.
+        hard: Over those of them on which at least two models share a wrong option.
+        hard_questions: Their number.
+    """
+
+    family: str
+    number: int
+    rule: str
+    accuracy: float
+    hard: float
+    hard_questions: int
+
+
+def measure(questions: Questions, pools: Sequence[Pool], sizes: Sizes) -> list[Score]:
+    """Lets every rule vote in every pool.
+
+    Args:
+        questions: The questions.
+        pools: The pools.
+        sizes: How many labels, and how many pools go through crowd-kit.
+    """
+    scores = []
+    rng = np.random.default_rng(sizes.seed + 1)
+    num_options = jnp.asarray(questions.num_options)
+    with tqdm(total=len(pools) * len(RULES), unit="vote", disable=None) as progress:
+        for pool in pools:
+            progress.set_description(pool.family)
+            answers = questions.answers[:, pool.members]
+            labels = np.full_like(questions.truth, -1)
+            known = rng.choice(len(labels), sizes.labels, replace=False)
+            labels[known] = questions.truth[known]
+            score = partial(_score, pool, answers, questions, labels)
+            for name, rule in RULES.items():
+                data = (jnp.asarray(answers), num_options, questions.truth, jnp.asarray(labels))
+                scores.append(score(name, np.asarray(_vote(rule, *data))))
+                progress.update()
+            if pool.number < sizes.peer_pools:
+                scores += [score(f"crowd-kit {name}", _ask(name, answers)) for name in PEERS]
+    return scores
+
+
+@partial(jax.jit, static_argnums=0)
+def _vote(rule: Rule, *data: jax.Array) -> jax.Array:
+    return rule(*data).winners
+
+
+def _ask(name: str, answers: np.ndarray) -> np.ndarray:
+    """Returns the winners by one of crowd-kit's rules, as a one-hot array."""
+    import pandas as pd
+    from crowdkit import aggregation
+
+    tasks, workers = np.nonzero(answers >= 0)
+    table = {"task": tasks, "worker": workers, "label": answers[tasks, workers]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls pandas in ways that pandas will end
+        found = getattr(aggregation, name)().fit_predict(pd.DataFrame(table))
+    winners = np.zeros((len(answers), MAX_OPTIONS))
+    winners[found.index.to_numpy(), found.to_numpy().astype(int)] = 1.0
+    return winners
+
+
+def _score(
+    pool: Pool,
+    answers: np.ndarray,
+    questions: Questions,
+    labels: np.ndarray,
+    rule: str,
+    winners: np.ndarray,
+) -> Score:
+    """Scores the winners on the questions without a label."""
+    rows = np.arange(len(labels))
+    right = winners[rows, questions.truth]
+    wrong = (answers >= 0) & (answers != questions.truth[:, None])
+    counts = np.stack([((answers == option) & wrong).sum(1) for option in range(MAX_OPTIONS)])
+    hard = (counts.max(0) >= 2) & (labels < 0)
+    return Score(
+        pool.family,
+        pool.number,
+        rule,
+        float(right[labels < 0].mean()),
+        float(right[hard].mean()) if hard.any() else math.nan,
+        int(hard.sum()),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """A rule over the pools of a family, in fractions.
+
+    Attributes:
+        family: The family.
+        rule: The rule's name.
+        pools: In how many pools it voted.
+        accuracy: Its mean accuracy.
+        gain: The mean difference to majority in the same pools.
+        margin: Half the width of the gain's 95% interval: over pools, or over questions for one.
+        better: The share of the pools in which it is above majority.
+        worst: The least difference to majority.
+        hard: Its mean accuracy on the hard questions.
+    """
+
+    family: str
+    rule: str
+    pools: int
+    accuracy: float
+    gain: float
+    margin: float | None
+    better: float
+    worst: float
+    hard: float
+
+
+def summarise(scores: Sequence[Score]) -> list[Summary]:
+    """Averages over the pools of each family."""
+    base = {(s.family, s.number): s.accuracy for s in scores if s.rule == MAJORITY}
+    groups: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        groups.setdefault((score.family, score.rule), []).append(score)
+    summaries = []
+    for (family, rule), group in groups.items():
+        gains = np.array([s.accuracy - base[s.family, s.number] for s in group])
+        count = len(group)
+        margin = None
+        if count > 1:
+            margin = float(stdtrit(count - 1, 0.975) * gains.std(ddof=1) / math.sqrt(count))
+        summaries.append(
+            Summary(
+                family,
+                rule,
+                count,
+                float(np.mean([s.accuracy for s in group])),
+                float(gains.mean()),
+                margin,
+                float((gains > 0).mean()),
+                float(gains.min()),
+                float(np.nanmean([s.hard for s in group])),
+            )
+        )
+    return summaries
+
+
+def format_tables(summaries: Sequence[Summary]) -> str:
+    """Lays out a table for each family of pools, in per cent."""
+    header = ["rule", "pools", "accuracy", "gain over majority", "better in", "worst", "hard"]
+    tables = []
+    for family in dict.fromkeys(s.family for s in summaries):
+        rows = []
+        for s in summaries:
+            if s.family == family:
+                margin = "" if s.margin is None else f" ±{100 * s.margin:5.2f}"
+                rows.append(
+                    [
+                        s.rule,
+                        str(s.pools),
+                        f"{100 * s.accuracy:.2f}",
+                        f"{100 * s.gain:+.2f}{margin}",
+                        f"{100 * s.better:.0f}",
+                        f"{100 * s.worst:+.2f}",
+                        f"{100 * s.hard:.2f}",
+                    ]
+                )
+        tables.append(f"Pools: {family} models\n\n{format_table(header, rows)}")
+    return "\n\n".join(tables)
+
+
+def write_folder(
+    folder: Path, sizes: Sizes, scores: Sequence[Score], summaries: Sequence[Summary], text: str
+) -> None:
+    """Writes config.json, metrics.jsonl, tables.txt and figure.png.
+
+    Args:
+        folder: Where to; made if it is not there.
+        sizes: How much was measured.
+        scores: Every rule in every pool.
+        summaries: Every rule over the pools.
+        text: The tables.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "sizes": dataclasses.asdict(sizes),
+        "rules": [*RULES, *(f"crowd-kit {name}" for name in PEERS)],
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    lines = [json.dumps(dataclasses.asdict(score)) + "\n" for score in scores]
+    (folder / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
+    (folder / "tables.txt").write_text(text + "\n", encoding="utf-8")
+    save_figure([dataclasses.asdict(s) for s in summaries], folder / "figure.png")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Votes, prints the tables and, if asked, writes them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--small", action="store_true", help="a few small pools, to see it run")
+    parser.add_argument(
+        "--half",
+        choices=("reported", "chosen"),
+        default="reported",
+        help="which half of the questions (default: the one that nothing was chosen on)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the pools and labels (default: 0)")
+    parser.add_argument("--pools", type=int, help="random pools of each size (default: 200)")
+    parser.add_argument("--data", type=Path, default=DATA, help="the file of answers")
+    parser.add_argument("--output", type=Path, help="folder for the numbers, tables and figure")
+    options = parser.parse_args(argv)
+    sizes = SMALL if options.small else Sizes()
+    sizes = dataclasses.replace(sizes, half=options.half, seed=options.seed)
+    if options.pools is not None:
+        sizes = dataclasses.replace(sizes, pools=options.pools)
+    try:
+        questions = load(options.data, sizes)
+    except FileNotFoundError as error:
+        parser.exit(2, f"error: {error}\n")
+    scores = measure(questions, draw_pools(sizes, len(questions.models)), sizes)
+    summaries = summarise(scores)
+    text = format_tables(summaries)
+    print(text, end="\n\n")
+    if options.output:
+        write_folder(options.output, sizes, scores, summaries, text)
+    print(json.dumps([dataclasses.asdict(s) for s in summaries]))
+
+
+if __name__ == "__main__":
+    main()
