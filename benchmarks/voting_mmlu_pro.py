@@ -8,7 +8,7 @@ tied options share the win.
 
 What there was to choose in the rules was chosen on one random half of the questions; the other half
 is reported. With labels, every pool is given those of 100 random questions, and all accuracies are
-of the others. One JSON line comes last.
+of the others; the pool of all models gets several such draws. One JSON line comes last.
 """
 
 import argparse
@@ -58,6 +58,7 @@ class Sizes:
         half: "reported" or "chosen", the half of the questions on which settings were chosen.
         seed: Of the pools and of which questions are labelled.
         pools: Random pools of each size.
+        draws: So many times all models vote, each time with other labels.
         peer_pools: So many of them also go through crowd-kit, which is slow.
         sizes: Models in a random pool.
         labels: Labelled questions, for the rules that use them.
@@ -67,13 +68,14 @@ class Sizes:
     half: str = "reported"
     seed: int = 0
     pools: int = 200
+    draws: int = 20
     peer_pools: int = 20
     sizes: tuple[int, ...] = (4, 7, 12)
     labels: int = 100
     questions: int | None = None
 
 
-SMALL = Sizes(pools=2, peer_pools=1, sizes=(4,), labels=20, questions=120)
+SMALL = Sizes(pools=2, draws=2, peer_pools=1, sizes=(4,), labels=20, questions=120)
 
 
 class Pool(NamedTuple):
@@ -110,7 +112,7 @@ def load(path: Path, sizes: Sizes) -> Questions:
 def draw_pools(sizes: Sizes, models: int) -> list[Pool]:
     """Draws the pools: the same for the same seed."""
     rng = np.random.default_rng(sizes.seed)
-    pools = [Pool(f"all {models}", 0, np.arange(models))]
+    pools = [Pool(f"all {models}", number, np.arange(models)) for number in range(sizes.draws)]
     for size in sizes.sizes:
         for number in range(sizes.pools):
             members = np.sort(rng.choice(models, size, replace=False))
@@ -185,6 +187,7 @@ class Score:
         number: Which pool of the family.
         rule: The rule's name.
         accuracy: Over the questions without a label.
+        gain_error: The standard error, over those, of the difference to majority.
         hard: Over those of them on which at least two models share a wrong option.
         hard_questions: Their number.
     """
@@ -193,6 +196,7 @@ class Score:
     number: int
     rule: str
     accuracy: float
+    gain_error: float
     hard: float
     hard_questions: int
 
@@ -207,22 +211,53 @@ def measure(questions: Questions, pools: Sequence[Pool], sizes: Sizes) -> list[S
     """
     scores = []
     rng = np.random.default_rng(sizes.seed + 1)
-    num_options = jnp.asarray(questions.num_options)
     with tqdm(total=len(pools) * len(RULES), unit="vote", disable=None) as progress:
         for pool in pools:
             progress.set_description(pool.family)
-            answers = questions.answers[:, pool.members]
             labels = np.full_like(questions.truth, -1)
             known = rng.choice(len(labels), sizes.labels, replace=False)
             labels[known] = questions.truth[known]
-            score = partial(_score, pool, answers, questions, labels)
-            for name, rule in RULES.items():
-                data = (jnp.asarray(answers), num_options, questions.truth, jnp.asarray(labels))
-                scores.append(score(name, np.asarray(_vote(rule, *data))))
-                progress.update()
-            if pool.number < sizes.peer_pools:
-                scores += [score(f"crowd-kit {name}", _ask(name, answers)) for name in PEERS]
+            right = _answer_all(questions, pool, labels, progress)
+            # Other labels of the same pool are nothing to rules without labels.
+            if pool.number < (1 if _has_all(pool.family) else sizes.peer_pools):
+                right |= _answer_peers(questions, pool)
+            scores += _score(questions, pool, labels, right)
     return scores
+
+
+def _has_all(family: str) -> bool:
+    return family.startswith("all ")
+
+
+def _answer_all(
+    questions: Questions, pool: Pool, labels: np.ndarray, progress: tqdm
+) -> dict[str, np.ndarray]:
+    """Returns for every rule how much of each question's right option it has."""
+    answers, rows = questions.answers[:, pool.members], np.arange(len(labels))
+    data = [jnp.asarray(of) for of in (answers, questions.num_options, questions.truth, labels)]
+    right = {}
+    for name, rule in RULES.items():
+        right[name] = np.asarray(_vote(rule, *data))[rows, questions.truth]
+        progress.update()
+    return right
+
+
+def _answer_peers(questions: Questions, pool: Pool) -> dict[str, np.ndarray]:
+    """Does the same with crowd-kit's rules; a question without an answer is wrong."""
+    import pandas as pd
+    from crowdkit import aggregation
+
+    answers = questions.answers[:, pool.members]
+    tasks, workers = np.nonzero(answers >= 0)
+    table = pd.DataFrame({"task": tasks, "worker": workers, "label": answers[tasks, workers]})
+    right = {}
+    for name in PEERS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it calls pandas in ways that pandas will end
+            found = getattr(aggregation, name)().fit_predict(table)
+        given = found.reindex(range(len(answers)), fill_value=-1).to_numpy()
+        right[f"crowd-kit {name}"] = (given == questions.truth).astype(float)
+    return right
 
 
 @partial(jax.jit, static_argnums=0)
@@ -230,43 +265,30 @@ def _vote(rule: Rule, *data: jax.Array) -> jax.Array:
     return rule(*data).winners
 
 
-def _ask(name: str, answers: np.ndarray) -> np.ndarray:
-    """Returns the winners by one of crowd-kit's rules, as a one-hot array."""
-    import pandas as pd
-    from crowdkit import aggregation
-
-    tasks, workers = np.nonzero(answers >= 0)
-    table = {"task": tasks, "worker": workers, "label": answers[tasks, workers]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it calls pandas in ways that pandas will end
-        found = getattr(aggregation, name)().fit_predict(pd.DataFrame(table))
-    winners = np.zeros((len(answers), MAX_OPTIONS))
-    winners[found.index.to_numpy(), found.to_numpy().astype(int)] = 1.0
-    return winners
-
-
 def _score(
-    pool: Pool,
-    answers: np.ndarray,
-    questions: Questions,
-    labels: np.ndarray,
-    rule: str,
-    winners: np.ndarray,
-) -> Score:
-    """Scores the winners on the questions without a label."""
-    rows = np.arange(len(labels))
-    right = winners[rows, questions.truth]
+    questions: Questions, pool: Pool, labels: np.ndarray, right: dict[str, np.ndarray]
+) -> list[Score]:
+    """Scores the rules on the questions without a label."""
+    answers = questions.answers[:, pool.members]
     wrong = (answers >= 0) & (answers != questions.truth[:, None])
     counts = np.stack([((answers == option) & wrong).sum(1) for option in range(MAX_OPTIONS)])
-    hard = (counts.max(0) >= 2) & (labels < 0)
-    return Score(
-        pool.family,
-        pool.number,
-        rule,
-        float(right[labels < 0].mean()),
-        float(right[hard].mean()) if hard.any() else math.nan,
-        int(hard.sum()),
-    )
+    judged = labels < 0
+    hard = (counts.max(0) >= 2) & judged
+    scores = []
+    for name, share in right.items():
+        gain = (share - right[MAJORITY])[judged]
+        scores.append(
+            Score(
+                pool.family,
+                pool.number,
+                name,
+                float(share[judged].mean()),
+                float(gain.std(ddof=1) / math.sqrt(len(gain))),
+                float(share[hard].mean()) if hard.any() else math.nan,
+                int(hard.sum()),
+            )
+        )
+    return scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,12 +298,16 @@ class Summary:
     Attributes:
         family: The family.
         rule: The rule's name.
-        pools: In how many pools it voted.
+        pools: In how many pools it voted, or with how many draws of labels.
         accuracy: Its mean accuracy.
         gain: The mean difference to majority in the same pools.
-        margin: Half the width of the gain's 95% interval: over pools, or over questions for one.
+        margin: Half the width of the gain's 95% interval, over pools (None for one); over questions
+            where all models vote.
         better: The share of the pools in which it is above majority.
         worst: The least difference to majority.
+        lead: The mean difference to the best single model by the same labels.
+        lead_margin: Half the width of its 95% interval, over pools or draws of labels; None for
+            one.
         hard: Its mean accuracy on the hard questions.
     """
 
@@ -293,60 +319,77 @@ class Summary:
     margin: float | None
     better: float
     worst: float
+    lead: float
+    lead_margin: float | None
     hard: float
 
 
 def summarise(scores: Sequence[Score]) -> list[Summary]:
     """Averages over the pools of each family."""
-    base = {(s.family, s.number): s.accuracy for s in scores if s.rule == MAJORITY}
+    of = {(s.family, s.number, s.rule): s.accuracy for s in scores}
     groups: dict[tuple[str, str], list[Score]] = {}
     for score in scores:
         groups.setdefault((score.family, score.rule), []).append(score)
     summaries = []
     for (family, rule), group in groups.items():
-        gains = np.array([s.accuracy - base[s.family, s.number] for s in group])
-        count = len(group)
-        margin = None
-        if count > 1:
-            margin = float(stdtrit(count - 1, 0.975) * gains.std(ddof=1) / math.sqrt(count))
+        gains = np.array([s.accuracy - of[family, s.number, MAJORITY] for s in group])
+        leads = np.array([s.accuracy - of[family, s.number, PICKED] for s in group])
+        margin = _margin(gains)
+        if _has_all(family):
+            margin = 1.96 * float(np.mean([s.gain_error for s in group]))
         summaries.append(
             Summary(
                 family,
                 rule,
-                count,
+                len(group),
                 float(np.mean([s.accuracy for s in group])),
                 float(gains.mean()),
                 margin,
                 float((gains > 0).mean()),
                 float(gains.min()),
+                float(leads.mean()),
+                _margin(leads),
                 float(np.nanmean([s.hard for s in group])),
             )
         )
     return summaries
 
 
+def _margin(values: np.ndarray) -> float | None:
+    """Returns half the width of Student's 95% interval for the mean."""
+    if len(values) < 2:
+        return None
+    return float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values)))
+
+
 def format_tables(summaries: Sequence[Summary]) -> str:
     """Lays out a table for each family of pools, in per cent."""
-    header = ["rule", "pools", "accuracy", "gain over majority", "better in", "worst", "hard"]
+    header = ["rule", "pools", "accuracy", "gain over majority", "better in", "worst"]
+    header += ["lead over best by labels", "hard"]
     tables = []
     for family in dict.fromkeys(s.family for s in summaries):
-        rows = []
-        for s in summaries:
-            if s.family == family:
-                margin = "" if s.margin is None else f" ±{100 * s.margin:5.2f}"
-                rows.append(
-                    [
-                        s.rule,
-                        str(s.pools),
-                        f"{100 * s.accuracy:.2f}",
-                        f"{100 * s.gain:+.2f}{margin}",
-                        f"{100 * s.better:.0f}",
-                        f"{100 * s.worst:+.2f}",
-                        f"{100 * s.hard:.2f}",
-                    ]
-                )
+        rows = [
+            [
+                s.rule,
+                str(s.pools),
+                f"{100 * s.accuracy:.2f}",
+                _format_difference(s.gain, s.margin),
+                f"{100 * s.better:.0f}",
+                f"{100 * s.worst:+.2f}",
+                _format_difference(s.lead, s.lead_margin),
+                f"{100 * s.hard:.2f}",
+            ]
+            for s in summaries
+            if s.family == family
+        ]
         tables.append(f"Pools: {family} models\n\n{format_table(header, rows)}")
     return "\n\n".join(tables)
+
+
+def _format_difference(mean: float, margin: float | None) -> str:
+    if margin is None:
+        return f"{100 * mean:+.2f}       "
+    return f"{100 * mean:+.2f} ±{100 * margin:5.2f}"
 
 
 def write_folder(
