@@ -23,6 +23,7 @@ from jaxreason.voting.dawid_skene import (
     fit_one_coin,
     one_coin_dawid_skene,
 )
+from jaxreason.voting.diagnostics import Diagnosis, diagnose
 from jaxreason.voting.influence import differs_from_majority, is_dictator, overturns_plurality
 from jaxreason.voting.item_response import ItemResponse, fit_item_response, item_response
 from jaxreason.voting.low_rank import (
@@ -33,7 +34,9 @@ from jaxreason.voting.low_rank import (
     ow_l,
 )
 from jaxreason.voting.majority import majority
+from jaxreason.voting.methods import METHODS, find_method
 from jaxreason.voting.options import index_answers, shuffle_labels, unshuffle_labels
+from jaxreason.voting.recommendation import recommend
 from jaxreason.voting.result import Votes
 from jaxreason.voting.second_order import isp, pairwise_conditionals, sp
 from jaxreason.voting.simulation import (
@@ -56,9 +59,11 @@ from jaxreason.voting.wawa import wawa
 from jaxreason.voting.weighted import confidence_weighted, estimate_accuracies, optimal_weights, ow
 
 __all__ = [
+    "METHODS",
     "Advantages",
     "Agreement",
     "DawidSkene",
+    "Diagnosis",
     "ItemResponse",
     "OneCoin",
     "Simulated",
@@ -66,10 +71,12 @@ __all__ = [
     "confidence_weighted",
     "copy_answers",
     "dawid_skene",
+    "diagnose",
     "differs_from_majority",
     "estimate_accuracies",
     "exact_accuracy",
     "expected_advantages",
+    "find_method",
     "fit_accuracies_by_conditionals",
     "fit_dawid_skene",
     "fit_item_response",
@@ -90,6 +97,7 @@ __all__ = [
     "pairwise_agreement",
     "pairwise_conditionals",
     "population_conditionals",
+    "recommend",
     "second_order_weights",
     "shuffle_labels",
     "simulate_clones",

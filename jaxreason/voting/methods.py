@@ -113,15 +113,27 @@ def probabilities(
     return jnp.where(total > 0, shares / jnp.where(total > 0, total, 1.0), uniform)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles a step; `num_options` may be static (an int) or an array."""
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles a function of votes whose `num_options` may be one number, static, or an array.
+
+    Args:
+        function: Takes answers and, by name, `num_options`, perhaps `max_options` and `ties`, and
+            arrays.
+
+    Returns:
+        The same function; `num_options` must be given by name.
+
+    Example:
+        >>> compiled(majority)(jnp.array([[0, 1, 1]]), num_options=2).answers.tolist()
+        [1]
+    """
     static = {"max_options", "ties"} & set(inspect.signature(function).parameters)
     for_one_number = jax.jit(function, static_argnames=(*sorted(static), "num_options"))
     for_several = jax.jit(function, static_argnames=tuple(sorted(static)))
 
     def call(*arrays: Any, num_options: NumOptions, **settings: Any) -> Any:
-        compiled = for_one_number if isinstance(num_options, int) else for_several
-        return compiled(*arrays, num_options=num_options, **settings)
+        chosen = for_one_number if isinstance(num_options, int) else for_several
+        return chosen(*arrays, num_options=num_options, **settings)
 
     return call
 
@@ -135,7 +147,7 @@ def _fitting(function: Callable[..., Any], *, with_truth: bool = False) -> Calla
         labels = {"truth": truth} if with_truth else {}
         return function(answers, num_options, max_options=max_options, **labels)
 
-    return _compiled(fit)
+    return compiled(fit)
 
 
 def _voting(rule: Callable[..., Votes], parameter: str | None = None) -> Callable[..., Votes]:
@@ -153,7 +165,7 @@ def _voting(rule: Callable[..., Votes], parameter: str | None = None) -> Callabl
         fitted = {parameter: parameters} if parameter else {}
         return rule(answers, num_options, **fitted, max_options=max_options, ties=ties, key=key)
 
-    return _compiled(vote)
+    return compiled(vote)
 
 
 def _nothing(answers: Array, num_options: NumOptions, *, max_options: int | None) -> None:

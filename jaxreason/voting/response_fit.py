@@ -185,7 +185,7 @@ def maximise(
         >>> counts = Tally(*votes, nobody, nobody, jnp.zeros(()), jnp.array(4.0))
         >>> coefficients = Coefficients(jnp.zeros((1, 2)), jnp.zeros((1, 2)))
         >>> free = jnp.array([True, False, False, False])
-        >>> for _ in range(10):  # alone, an agent is its pool
+        >>> for _ in range(30):  # alone, an agent is its pool
         ...     coefficients = maximise(coefficients, counts, nodes, sizes, free)
         >>> f"{jnp.exp(coefficients.right[0, 0]):.3f}"
         '3.000'

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from jaxreason.voting.diagnostics import Diagnosis, diagnose
-from jaxreason.voting.methods import Method, probabilities
+from jaxreason.voting.methods import Method, compiled, probabilities
 from jaxreason.voting.result import Votes
 from jaxreason.voting.table import Table
 from jaxreason.voting.table_labels import DataError
 from jaxreason.voting.ties import best_options
+
+_diagnose = compiled(diagnose)
 
 
 def fit_table(method: Method, table: Table, truth: np.ndarray | None = None) -> Any:
@@ -197,9 +199,9 @@ def diagnose_table(table: Table, *, seed: int = 0) -> Diagnosis:
         >>> diagnose_table(table).votes.tolist()
         [2.0, 2.0]
     """
-    return diagnose(
+    return _diagnose(
         jnp.asarray(table.answers),
-        _num_options(table),
+        num_options=_num_options(table),
         max_options=table.max_options,
         truth=jnp.asarray(table.truth) if (table.truth >= 0).any() else None,
         key=jax.random.key(seed),
