@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -175,6 +175,7 @@ RULES: dict[str, Rule] = {
         answers, num_options, truth, jnp.ones_like(truth, bool)
     ),
 }
+SCORED = ("accuracy", "gain_error", "hard")  # what is kept of a rule in a pool, see `Score`
 PEERS = ("MajorityVote", "Wawa", "OneCoinDawidSkene", "DawidSkene", "MMSR")
 
 
@@ -393,13 +394,19 @@ def _format_difference(mean: float, margin: float | None) -> str:
 
 
 def write_folder(
-    folder: Path, sizes: Sizes, scores: Sequence[Score], summaries: Sequence[Summary], text: str
+    folder: Path,
+    sizes: Sizes,
+    pools: Sequence[Pool],
+    scores: Sequence[Score],
+    summaries: Sequence[Summary],
+    text: str,
 ) -> None:
-    """Writes config.json, metrics.jsonl, tables.txt and figure.png.
+    """Writes config.json, metrics.jsonl (a line a pool), tables.txt and figure.png.
 
     Args:
         folder: Where to; made if it is not there.
         sizes: How much was measured.
+        pools: The pools.
         scores: Every rule in every pool.
         summaries: Every rule over the pools.
         text: The tables.
@@ -407,16 +414,32 @@ def write_folder(
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "sizes": dataclasses.asdict(sizes),
-        "rules": [*RULES, *(f"crowd-kit {name}" for name in PEERS)],
+        "of_a_rule": SCORED,
         "jax": jax.__version__,
         "python": platform.python_version(),
         "device": jax.devices()[0].device_kind,
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    lines = [json.dumps(dataclasses.asdict(score)) + "\n" for score in scores]
+    lines = [json.dumps(_record(pool, scores)) + "\n" for pool in pools]
     (folder / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
     (folder / "tables.txt").write_text(text + "\n", encoding="utf-8")
     save_figure([dataclasses.asdict(s) for s in summaries], folder / "figure.png")
+
+
+def _record(pool: Pool, scores: Sequence[Score]) -> dict[str, Any]:
+    """Returns what is kept of a pool; thousands of rows would be too much."""
+    of_pool = [s for s in scores if (s.family, s.number) == (pool.family, pool.number)]
+    return {
+        "family": pool.family,
+        "number": pool.number,
+        "models": pool.members.tolist(),
+        "hard_questions": of_pool[0].hard_questions,
+        "rules": {s.rule: [_kept(getattr(s, name)) for name in SCORED] for s in of_pool},
+    }
+
+
+def _kept(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 5)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -442,12 +465,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         questions = load(options.data, sizes)
     except FileNotFoundError as error:
         parser.exit(2, f"error: {error}\n")
-    scores = measure(questions, draw_pools(sizes, len(questions.models)), sizes)
+    pools = draw_pools(sizes, len(questions.models))
+    scores = measure(questions, pools, sizes)
     summaries = summarise(scores)
     text = format_tables(summaries)
     print(text, end="\n\n")
     if options.output:
-        write_folder(options.output, sizes, scores, summaries, text)
+        write_folder(options.output, sizes, pools, scores, summaries, text)
     print(json.dumps([dataclasses.asdict(s) for s in summaries]))
 
 

@@ -157,7 +157,12 @@ def test_what_it_prints_and_writes(few_rules, monkeypatch, file, tmp_path, capsy
     for family, rule in summaries:
         assert f"Pools: {family} models" in tables and rule in tables
     assert (folder / "tables.txt").read_text().strip() == tables
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == 4 * len(FEW) + 2
+    pools = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(pool["family"], pool["number"], len(pool["models"])) for pool in pools] == [
+        *[("all 6", 0, 6), ("all 6", 1, 6), ("4 random", 0, 4), ("4 random", 1, 4)]
+    ]
+    assert set(pools[0]["rules"]) == {*FEW, "crowd-kit MajorityVote"}
+    kept = [pool["rules"][MAJORITY][0] for pool in pools[:2]]
+    assert np.mean(kept) == pytest.approx(ours["accuracy"], abs=1e-5)
     assert json.loads((folder / "config.json").read_text())["sizes"]["draws"] == 2
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
