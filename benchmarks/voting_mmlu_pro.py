@@ -2,7 +2,7 @@
 
 The answers are those of 29 models to 5,895 questions of MMLU-Pro ("MMLU-Pro: A More Robust and
 Challenging Multi-Task Language Understanding Benchmark" by Wang et al.,
-https://arxiv.org/abs/2406.01574), with 3 to 10 options; none is dropped. Rules vote in the pool of
+https://arxiv.org/abs/2406.01574), with 1 to 10 options; none is dropped. Rules vote in the pool of
 all models and in random pools of 4, 7 and 12. A question counts as wrong if a rule has no answer;
 tied options share the win.
 

@@ -30,6 +30,7 @@ from jaxreason.voting.low_rank import (
     fit_accuracies_by_conditionals,
     fit_rank_one,
     fit_skills,
+    fit_skills_by_isp,
     ow_i,
     ow_l,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "fit_one_coin",
     "fit_rank_one",
     "fit_skills",
+    "fit_skills_by_isp",
     "index_answers",
     "is_dictator",
     "isp",

@@ -15,8 +15,8 @@ class Agreement(NamedTuple):
     Attributes:
         rates: r_ij, the mean of (K 1{a_i = a_j} - 1) / (K - 1) over the questions that both
             answered, 0 if there are none: 1 where they always agree, 0 on average for agents
-            that guess, symmetric, `[agent, agent]`.
-        counts: The number of questions that both answered.
+            that guess, symmetric, `[agent, agent]`. Questions with a single option do not count.
+        counts: The number of those questions.
     """
 
     rates: Float[Array, "agent agent"]
@@ -68,8 +68,10 @@ def _sum_agreement(
 ) -> tuple[Float[Array, "agent agent"], Float[Array, "agent agent"]]:
     """Sums (K 1{a_i = a_j} - 1) / (K - 1), and 1, over the questions that both answered."""
     ballots = cast_ballots(answers, exists)
+    options = jnp.sum(exists, axis=1, dtype=ballots.dtype)
+    ballots = jnp.where((options >= 2.0)[:, None, None], ballots, 0.0)
+    options = jnp.maximum(options, 2.0)
     answered = jnp.sum(ballots, axis=-1)
-    options = jnp.maximum(jnp.sum(exists, axis=1, dtype=ballots.dtype), 2.0)
     wrong = (1.0 / (options - 1.0))[:, None]
     counts = jnp.einsum("qi,qj->ij", answered, answered, precision="highest")
     chance = jnp.einsum("qi,qj->ij", answered * wrong, answered, precision="highest")

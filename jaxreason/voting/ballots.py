@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxreason.checks import check_shape, check_that
@@ -24,14 +25,19 @@ def check_answers(
         True where the question has the option, as `option_mask`.
 
     Raises:
-        ValueError: If a shape is wrong, there are fewer than two options, or `max_options` is
-            missing or superfluous.
+        ValueError: If a shape is wrong, `answers` are no integers or of no agent, there are fewer
+            than two options, or `max_options` is missing, superfluous or too small.
 
     Example:
         >>> check_answers(jnp.array([[1, -1]]), 2, None).tolist()
         [[True, True]]
     """
-    questions, _ = check_shape("answers", answers, ("question", "agent"))
+    questions, agents = check_shape("answers", answers, ("question", "agent"))
+    check_that(agents >= 1, f"answers must be those of one agent or more; got {answers.shape}.")
+    check_that(
+        jnp.issubdtype(answers.dtype, jnp.integer),
+        f"answers must be integers, -1 where an agent abstained; got {answers.dtype}.",
+    )
     return option_mask(num_options, max_options, questions)
 
 
@@ -51,7 +57,7 @@ def cast_ballots(
         >>> cast_ballots(jnp.array([[1, -1]]), jnp.ones((1, 2), bool)).tolist()
         [[[0.0, 1.0], [0.0, 0.0]]]
     """
-    ballots = jax.nn.one_hot(answers, exists.shape[1], dtype=jnp.float32)
+    ballots = jax.nn.one_hot(answers.astype(jnp.int32), exists.shape[1], dtype=jnp.float32)
     return jnp.where(exists[:, None, :], ballots, 0.0)
 
 
@@ -71,8 +77,8 @@ def is_vote(
         >>> is_vote(jnp.array([[1, -1, 2]]), jnp.array([[True, True, False]])).tolist()
         [[True, False, False]]
     """
-    number = jnp.sum(exists, axis=1, dtype=answers.dtype)[:, None]
-    return (answers >= 0) & (answers < number)
+    number = jnp.sum(exists, axis=1, dtype=jnp.int32)[:, None]
+    return (answers >= 0) & (answers.astype(jnp.int32) < number)
 
 
 def count_votes(
@@ -120,7 +126,7 @@ def option_mask(
 
     Raises:
         ValueError: If there are fewer than two options, `num_options` has the wrong shape, or
-            `max_options` is missing or superfluous.
+            `max_options` is missing, superfluous or, as far as values are known, too small.
 
     Example:
         >>> option_mask(jnp.array([2, 3]), 3, 2).tolist()
@@ -130,10 +136,18 @@ def option_mask(
         check_that(max_options is None, "max_options is for an array num_options; leave it out.")
         check_that(num_options >= 2, f"num_options must be at least 2; got {num_options}.")
         return jnp.ones((questions, num_options), bool)
+    check_that(
+        jnp.ndim(num_options) == 1,
+        "num_options must be a Python int or an array of one number a question; got "
+        f"{num_options!r}.",
+    )
     check_shape("num_options", num_options, (questions,))
     if max_options is None or max_options < 2:
         raise ValueError(
             "An array num_options needs max_options, the most options of any question (at least "
             f"2), as a static width; got {max_options}."
         )
-    return jnp.arange(max_options, dtype=num_options.dtype)[None, :] < num_options[:, None]
+    if questions and not isinstance(num_options, jax.core.Tracer):
+        most = int(np.max(np.asarray(num_options)))
+        check_that(most <= max_options, f"max_options must be at least {most}; got {max_options}.")
+    return jnp.arange(max_options)[None, :] < num_options[:, None].astype(jnp.int32)

@@ -46,7 +46,7 @@ def calibrate(
     See "Conditional Logit Analysis of Qualitative Choice Behavior" by McFadden (1974).
 
     Args:
-        log_posterior: The model's log-probability of each option, found without the labels.
+        log_posterior: The model's log-probability of each option, without the question's label.
         answers: Option indices, -1 where an agent abstained.
         exists: Which options exist.
         truth: The right options of labelled questions, -1 for the others.

@@ -149,7 +149,7 @@ def one_coin_dawid_skene(
             fitted to these.
         max_options: The most options of any question, if `num_options` is an array.
         truth: The right options of labelled questions, -1 for the others. A labelled question gets
-            its label.
+            its label, if anybody answered it.
         ties: `"split"`, `"random"` or `"first"`.
         key: Randomness, for `ties="random"`.
 
@@ -273,7 +273,7 @@ def dawid_skene(
             fitted to these.
         max_options: The most options of any question, if `num_options` is an array.
         truth: The right options of labelled questions, -1 for the others. A labelled question gets
-            its label.
+            its label, if anybody answered it.
         ties: `"split"`, `"random"` or `"first"`.
         key: Randomness, for `ties="random"`.
 

@@ -20,6 +20,7 @@ from jaxreason.voting.dependence import (
     shared_errors,
 )
 from jaxreason.voting.difficulty import PairProducts, sum_pair_products, varying_difficulty
+from jaxreason.voting.low_rank import chance_of_agents
 from jaxreason.voting.resampling import (
     bootstrap,
     count_groups,
@@ -30,7 +31,6 @@ from jaxreason.voting.resampling import (
 from jaxreason.voting.robust_skills import fit_signed_skills, identified_agents
 from jaxreason.voting.rule_effects import (
     RuleComparison,
-    chance_of_agents,
     compare_rules,
     skill_to_accuracy,
 )

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxreason.checks import check_shape
+from jaxreason.checks import check_shape, check_that
 from jaxreason.voting.ballots import NumOptions, check_answers, is_vote
 from jaxreason.voting.blocks import map_blocks, questions_per_block, sum_blocks
 
@@ -20,9 +20,10 @@ class Questions(NamedTuple):
     """The data of a fit.
 
     Attributes:
-        answers: Option indices, -1 for every abstention, of the narrowest type.
+        answers: Option indices, of the narrowest type; -1 for every abstention, and on questions
+            with a single option, whose answers say nothing.
         possible: Which options may be the truth: all that exist, or the label alone.
-        options: The number of options that exist.
+        options: The number of options that exist, at least 2.
     """
 
     answers: Int[Array, "question agent"]
@@ -91,9 +92,27 @@ def gather_questions(
         check_shape("truth", truth, answers.shape[:1])
         label = jax.nn.one_hot(truth, exists.shape[1], dtype=bool) & exists
         possible = jnp.where(jnp.any(label, axis=1, keepdims=True), label, exists)
+    options = jnp.sum(exists, axis=1, dtype=jnp.float32)
+    says = is_vote(answers, exists) & (options >= 2.0)[:, None]
     narrow = jnp.int8 if exists.shape[1] <= jnp.iinfo(jnp.int8).max else jnp.int32
-    cleaned = jnp.where(is_vote(answers, exists), answers, -1).astype(narrow)
-    return Questions(cleaned, possible, jnp.sum(exists, axis=1, dtype=jnp.float32))
+    cleaned = jnp.where(says, answers.astype(jnp.int32), -1).astype(narrow)
+    return Questions(cleaned, possible, jnp.maximum(options, 2.0))
+
+
+def check_iterations(max_iterations: int) -> None:
+    """Raises `ValueError` unless there is an iteration at least, if the number is known.
+
+    Args:
+        max_iterations: The most iterations.
+
+    Raises:
+        ValueError: If it is below 1.
+
+    Example:
+        >>> check_iterations(1)
+    """
+    if isinstance(max_iterations, int):
+        check_that(max_iterations >= 1, f"max_iterations must be at least 1; got {max_iterations}.")
 
 
 def fit_truths(
@@ -135,6 +154,7 @@ def fit_truths(
         >>> fit.parameters.tolist(), int(fit.iterations)
         ([0.5, 0.5], 2)
     """
+    check_iterations(max_iterations)
     block = _block(questions)
 
     def start(answers: Array, possible: Array, _: Array) -> Counts:
@@ -200,7 +220,8 @@ def log_posterior(
     def compute(answers: Array, possible: Array, options: Array) -> Array:
         log_joint = joint(parameters, _cast(answers, possible.shape[1]), options)
         log_joint = jnp.where(possible.T, log_joint, -jnp.inf)
-        return (log_joint - jax.nn.logsumexp(log_joint, axis=0)).T
+        log_posterior = log_joint - jax.nn.logsumexp(log_joint, axis=0)
+        return jnp.where(possible.T, log_posterior, -jnp.inf).T
 
     return map_blocks(compute, *questions, block=_block(questions))
 

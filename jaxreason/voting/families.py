@@ -62,7 +62,7 @@ def find_parents(
         >>> find_parents(gather_questions(answers, 2, None, None), agreement, start, fit).tolist()
         [-1, 0, -1]
     """
-    stride = -(-len(questions.answers) // MAX_QUESTIONS)
+    stride = max(1, -(-len(questions.answers) // MAX_QUESTIONS))
     some = Questions(*(leaf[::stride] for leaf in questions))
     parents = spanning_tree(jnp.where(agreement.counts > 0, agreement.rates, -jnp.inf))
     suspected = Copies(parents, jnp.where(parents >= 0, START_COPYING, 0.0))

@@ -13,7 +13,7 @@ from jaxreason.voting.ballots import NumOptions, cast_ballots, option_mask
 from jaxreason.voting.blocks import map_blocks, questions_per_block, sum_blocks
 from jaxreason.voting.calibration import Calibration, calibrate, correct
 from jaxreason.voting.dawid_skene import fit_one_coin
-from jaxreason.voting.em import Questions, gather_questions
+from jaxreason.voting.em import Questions, check_iterations, gather_questions
 from jaxreason.voting.families import MIN_COPYING, find_parents
 from jaxreason.voting.response_fit import Climb, block_of, cast, climb, option_counts
 from jaxreason.voting.response_model import Coefficients, Copies, believe, quadrature
@@ -104,7 +104,8 @@ def fit_item_response(
         >>> fitted.copies.parents.tolist()
         [-1, -1, -1, -1]
     """
-    questions = _ask_choices(gather_questions(answers, num_options, max_options, truth))
+    check_iterations(max_iterations)
+    questions = gather_questions(answers, num_options, max_options, truth)
     sizes = option_counts(num_options, max_options)
     accuracies = fit_one_coin(answers, num_options, max_options=max_options, truth=truth).accuracies
     start = _start(questions, accuracies, difficulty, dependence)
@@ -158,7 +159,7 @@ def item_response(
             same `difficulty`; if None they are fitted to these.
         max_options: The most options of any question, if `num_options` is an array.
         truth: The right options of labelled questions, -1 for the others. A labelled question gets
-            its label.
+            its label, if anybody answered it.
         difficulty: Whether questions differ in ease.
         dependence: Whether errors have a lure and agents may copy.
         ties: `"split"`, `"random"` or `"first"`.
@@ -178,7 +179,7 @@ def item_response(
         >>> item_response(answers, 2).answers.tolist()
         [0, 1, 0, 1, 0, 1, 0, 1]
     """
-    questions = _ask_choices(gather_questions(answers, num_options, max_options, truth))
+    questions = gather_questions(answers, num_options, max_options, truth)
     exists = option_mask(num_options, max_options, len(answers))
     if parameters is None:
         parameters = fit_item_response(
@@ -195,7 +196,7 @@ def item_response(
     log_posterior = _log_posterior(unlabelled, parameters, sizes, difficulty)
     scores = correct(parameters.calibration, log_posterior, questions.answers, exists)
     scores = jnp.where(questions.possible, scores, -jnp.inf)
-    scores = jax.nn.log_softmax(scores, axis=1)
+    scores = jnp.where(questions.possible, jax.nn.log_softmax(scores, axis=1), -jnp.inf)
     posterior = jnp.exp(scores)
     trust, extra = parameters.calibration
     return decide(
@@ -208,13 +209,6 @@ def item_response(
         posterior=posterior,
         accuracies=_expected_accuracies(questions.answers, exists, posterior),
     )
-
-
-def _ask_choices(questions: Questions) -> Questions:
-    """Leaves out answers to questions with a single option, which say nothing."""
-    choice = questions.options >= 2.0
-    answers = jnp.where(choice[:, None], questions.answers, jnp.full_like(questions.answers, -1))
-    return questions._replace(answers=answers, options=jnp.maximum(questions.options, 2.0))
 
 
 def _start(

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxreason.checks import check_shape, check_that
+from jaxreason.checks import check_shape
 from jaxreason.voting.agreement import Agreement, pairwise_agreement
 from jaxreason.voting.ballots import NumOptions, check_answers, is_vote
+from jaxreason.voting.em import check_iterations
 from jaxreason.voting.result import Votes
 from jaxreason.voting.second_order import isp, pairwise_conditionals
 from jaxreason.voting.wawa import agreement_rates
@@ -38,7 +39,7 @@ def fit_rank_one(agreement: Agreement) -> Float[Array, " agent"]:
     answered, so that pairs without any do not count. At the minimum every t_i is
     sum_{j != i} c_ij t_j r_ij / sum_{j != i} c_ij t_j^2, clipped to [0, 1]. All agents descend
     towards that at once, so that their order does not matter. Three agents with r > 0 get
-    t_1^2 = r_12 r_13 / r_23.
+    t_1^2 = r_12 r_13 / r_23, if that and its like for the others are at most 1.
 
     The signs follow from taking agents to be no worse than chance. Of two agents only the product
     of skills is known: both get sqrt(r_12), or 0 if it is negative. An agent that shares no
@@ -80,13 +81,12 @@ def fit_skills(
     *,
     max_options: int | None = None,
 ) -> Float[Array, " agent"]:
-    """Estimates accuracies from pairwise agreement alone (OW-L's estimate, by `fit_rank_one`).
+    """Estimates skills from pairwise agreement alone (OW-L's estimate, by `fit_rank_one`).
 
     An agent of skill t knows an answer with probability t and guesses otherwise: it is right with
     probability x = t + (1 - t) / K. Skills rather than accuracies are taken to be the same on all
     questions, for r_ij = t_i t_j holds then whatever K, and nobody is worse than chance on
-    questions with few options. Where K differs, this returns the mean of x over the questions that
-    the agent answered.
+    questions with few options.
 
     With one K for all questions, the r_ij of two agents that answered all of them is
     (K q_ij - 1) / (K - 1), where q_ij is the mean over s of P(A_i = s | A_j = s) and
@@ -103,7 +103,7 @@ def fit_skills(
         max_options: The most options of any question, if `num_options` is an array.
 
     Returns:
-        One accuracy an agent, from chance to 1, both included; see `fit_rank_one` for one or two
+        One skill an agent, from 0 at chance to 1, both included; see `fit_rank_one` for one or two
         agents.
 
     Raises:
@@ -112,8 +112,8 @@ def fit_skills(
     Example:
         >>> rows = "0001 1101 0010 1111 1010 0000 1110 0100".split()
         >>> answers = jnp.array([[int(answer) for answer in row] for row in rows])
-        >>> [f"{x:.4f}" for x in fit_skills(answers, 2)]  # the first is a Heywood case
-        ['1.0000', '0.7378', '0.6745', '0.6080']
+        >>> [f"{t:.3f}" for t in fit_skills(answers, 2)]  # the first is a Heywood case
+        ['1.000', '0.476', '0.349', '0.216']
     """
     agreement = pairwise_agreement(answers, num_options, max_options=max_options)
     if isinstance(num_options, int):
@@ -121,14 +121,13 @@ def fit_skills(
         voted = jnp.any(is_vote(answers, check_answers(answers, num_options, None)), axis=1)
         complete = agreement.counts == jnp.sum(voted, dtype=jnp.float32)
         agreement = agreement._replace(rates=jnp.where(complete, by_label, agreement.rates))
-    skills = fit_rank_one(agreement)
-    return skills + (1.0 - skills) * _chance(answers, num_options, max_options)
+    return fit_rank_one(agreement)
 
 
 def fit_accuracies_by_conditionals(
     answers: Int[Array, "question agent"], num_options: int
 ) -> Float[Array, " agent"]:
-    """Estimates accuracies by minimising Eq. 7 as it stands, which `fit_skills` does faster.
+    """Estimates accuracies by minimising Eq. 7 as it stands; `fit_skills` gets the same faster.
 
     The objective is the sum, over agents i != j and options k and l, of the squared difference
     between P(A_i = k | A_j = l) as counted by `pairwise_conditionals` and as modelled:
@@ -178,15 +177,16 @@ def ow_l(
     answers: Int[Array, "question agent"],
     num_options: NumOptions,
     *,
-    accuracies: Float[Array, " agent"] | None = None,
+    skills: Float[Array, " agent"] | None = None,
     max_options: int | None = None,
     ties: str = "split",
     key: PRNGKeyArray | None = None,
 ) -> Votes:
-    """Votes with the weights that are optimal for accuracies estimated from agreement (OW-L).
+    """Votes with the weights that are optimal for skills estimated from agreement (OW-L).
 
     The weights are ln((1 + (K - 1) t) / (1 - t)), with the skills t of `fit_skills` no closer than
-    `MARGIN` to 0 and 1. Agents that copy from each other look skilled to it.
+    `MARGIN` to 0 and 1: `optimal_weights` for accuracies t + (1 - t) / K. Agents that copy from
+    each other look skilled to it.
 
     See "Beyond Majority Voting: LLM Aggregation by Leveraging Higher-Order Information" by Ai et
     al. (https://arxiv.org/abs/2510.01499), Eq. 7.
@@ -194,15 +194,15 @@ def ow_l(
     Args:
         answers: Option indices, -1 where an agent abstained.
         num_options: The number of options, one for all questions or one a question.
-        accuracies: The agents' accuracies, a mean over the questions that they answer here, such as
-            those fitted to other questions; if None, `fit_skills` of these.
+        skills: How often each agent knows an answer, 0 at chance, such as those fitted to other
+            questions by `fit_skills` or `fit_skills_by_isp`; if None, `fit_skills` of these.
         max_options: The most options of any question, if `num_options` is an array.
         ties: `"split"`, `"random"` or `"first"`.
         key: Randomness, for `ties="random"`.
 
     Returns:
-        The votes, their weights (`[question, agent]` if `num_options` is an array) and the
-        accuracies that these rest on.
+        The votes, their weights (`[question, agent]` if `num_options` is an array), and the
+        accuracies that these rest on, the mean over the questions that an agent answered.
 
     Raises:
         ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong.
@@ -213,10 +213,82 @@ def ow_l(
         >>> votes.answers.tolist()
         [0, 1, 0, 1, 1, 0, 1, 0]
     """
-    if accuracies is None:
-        accuracies = fit_skills(answers, num_options, max_options=max_options)
-    check_shape("accuracies", accuracies, answers.shape[1:])
-    return _vote(answers, num_options, accuracies, max_options, ties, key)
+    if skills is None:
+        skills = fit_skills(answers, num_options, max_options=max_options)
+    check_shape("skills", skills, answers.shape[1:])
+    skills = jnp.clip(jnp.asarray(skills, jnp.float32), MARGIN, 1.0 - MARGIN)
+    if isinstance(num_options, int):
+        accuracies = skills + (1.0 - skills) / num_options
+        return ow(answers, num_options, accuracies, ties=ties, key=key)
+    options = jnp.arange(1, (max_options or 1) + 1, dtype=skills.dtype)
+    return ow(
+        answers,
+        num_options,
+        skills[:, None] + (1.0 - skills)[:, None] / options[None, :],
+        categories=num_options - 1,
+        max_options=max_options,
+        ties=ties,
+        key=key,
+    )
+
+
+def fit_skills_by_isp(
+    answers: Int[Array, "question agent"],
+    num_options: NumOptions,
+    *,
+    max_iterations: int = 1,
+    max_options: int | None = None,
+) -> Float[Array, " agent"]:
+    """Estimates skills from how often each agent sides with ISP's answers (OW-I's estimate).
+
+    An agent's accuracy is taken to be how often it agrees with `isp` over the questions that it
+    answered, or the rate of all answers together if it answered none. With more iterations the
+    answers that `ow_l` finds so take the place of ISP's, until they stay the same. Agreement with
+    one of t tied options counts 1 / t. The skill follows from the accuracy and the mean of 1 / K
+    over the same questions; it is below 0 for an agent worse than chance.
+
+    See "Beyond Majority Voting: LLM Aggregation by Leveraging Higher-Order Information" by Ai et
+    al. (https://arxiv.org/abs/2510.01499), Eq. 8.
+
+    Args:
+        answers: Option indices, -1 where an agent abstained.
+        num_options: The number of options, one for all questions or one a question.
+        max_iterations: The most times that skills are estimated, at least 1: 1 as in the paper, 100
+            for a fixed point, which takes a few as a rule.
+        max_options: The most options of any question, if `num_options` is an array.
+
+    Returns:
+        One skill an agent, for `ow_l`.
+
+    Raises:
+        ValueError: If a shape, `num_options`, `max_iterations` or `max_options` is wrong.
+
+    Example:
+        >>> rows = "0001 1101 0010 1111 1010 0000 1110 0100".split()
+        >>> answers = jnp.array([[int(answer) for answer in row] for row in rows])
+        >>> fit_skills_by_isp(answers, 2).tolist()
+        [1.0, 0.5, 0.5, 0.25]
+    """
+    check_iterations(max_iterations)
+    exists = check_answers(answers, num_options, max_options)
+    chance = chance_of_agents(answers, num_options, max_options=max_options)
+
+    def estimate(labels: Array) -> Array:
+        return (agreement_rates(answers, exists, labels) - chance) / (1.0 - chance)
+
+    def go_on(state: tuple[Array, Array, Array]) -> Array:
+        _, changed, iteration = state
+        return changed & (iteration < max_iterations)
+
+    def iterate(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        labels, _, iteration = state
+        skills = estimate(labels)
+        found = ow_l(answers, num_options, skills=skills, max_options=max_options).winners
+        return found, jnp.any(found != labels), iteration + 1
+
+    labels = isp(answers, num_options, max_options=max_options).winners
+    state = (labels, jnp.array(True), jnp.array(1))
+    return estimate(jax.lax.while_loop(go_on, iterate, state)[0])
 
 
 def ow_i(
@@ -228,14 +300,10 @@ def ow_i(
     ties: str = "split",
     key: PRNGKeyArray | None = None,
 ) -> Votes:
-    """Votes with the weights that are optimal for accuracies estimated from ISP's answers (OW-I).
+    """Votes with the weights that are optimal for skills estimated from ISP's answers (OW-I).
 
-    An agent's accuracy is taken to be how often it agrees with `isp` over the questions that it
-    answered, or the rate of all answers together if it answered none. With more iterations the
-    answers found so take the place of ISP's, until they stay the same. Agreement with one of t tied
-    options counts 1 / t, whatever `ties`, which decides on the final answers. Weights follow from
-    accuracies as in `ow_l`: no agent is taken to be worse than chance. To vote on other questions,
-    give the accuracies found here to `ow_l`.
+    This is `ow_l` with the skills of `fit_skills_by_isp`: no agent is taken to be worse than
+    chance. To vote on other questions, give those skills to `ow_l`.
 
     See "Beyond Majority Voting: LLM Aggregation by Leveraging Higher-Order Information" by Ai et
     al. (https://arxiv.org/abs/2510.01499), Eq. 8.
@@ -243,14 +311,14 @@ def ow_i(
     Args:
         answers: Option indices, -1 where an agent abstained.
         num_options: The number of options, one for all questions or one a question.
-        max_iterations: The most times that accuracies are estimated, at least 1: 1 as in the paper,
-            100 for a fixed point, which takes a few as a rule.
+        max_iterations: The most times that skills are estimated, at least 1: 1 as in the paper, 100
+            for a fixed point, which takes a few as a rule.
         max_options: The most options of any question, if `num_options` is an array.
         ties: `"split"`, `"random"` or `"first"`.
         key: Randomness, for `ties="random"`.
 
     Returns:
-        The votes, their weights and the accuracies that these rest on.
+        The votes, their weights and the accuracies that these rest on, as of `ow_l`.
 
     Raises:
         ValueError: If a shape, `num_options`, `max_iterations`, `max_options` or `ties` is wrong.
@@ -261,50 +329,10 @@ def ow_i(
         >>> votes.accuracies.tolist()
         [0.999500..., 0.75, 0.75, 0.625]
     """
-    check_that(max_iterations >= 1, f"max_iterations must be at least 1; got {max_iterations}.")
-    exists = check_answers(answers, num_options, max_options)
-
-    def vote(labels: Array, ties: str = "split") -> Votes:
-        accuracies = agreement_rates(answers, exists, labels)
-        return _vote(answers, num_options, accuracies, max_options, ties, key)
-
-    def go_on(state: tuple[Array, Array, Array]) -> Array:
-        _, changed, iteration = state
-        return changed & (iteration < max_iterations)
-
-    def iterate(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        labels, _, iteration = state
-        found = vote(labels).winners
-        return found, jnp.any(found != labels), iteration + 1
-
-    labels = isp(answers, num_options, max_options=max_options).winners
-    state = (labels, jnp.array(True), jnp.array(1))
-    return vote(jax.lax.while_loop(go_on, iterate, state)[0], ties)
-
-
-def _vote(
-    answers: Int[Array, "question agent"],
-    num_options: NumOptions,
-    accuracies: Float[Array, " agent"],
-    max_options: int | None,
-    ties: str,
-    key: PRNGKeyArray | None,
-) -> Votes:
-    """Votes by OW; accuracies are means over each agent's questions, of t + (1 - t) / K there."""
-    chance = _chance(answers, num_options, max_options)
-    skills = jnp.clip((accuracies - chance) / (1.0 - chance), MARGIN, 1.0 - MARGIN)
-    if isinstance(num_options, int):
-        return ow(answers, num_options, skills + (1.0 - skills) * chance, ties=ties, key=key)
-    options = jnp.arange(1, (max_options or 1) + 1, dtype=skills.dtype)
-    return ow(
-        answers,
-        num_options,
-        skills[:, None] + (1.0 - skills)[:, None] / options[None, :],
-        categories=num_options - 1,
-        max_options=max_options,
-        ties=ties,
-        key=key,
+    skills = fit_skills_by_isp(
+        answers, num_options, max_iterations=max_iterations, max_options=max_options
     )
+    return ow_l(answers, num_options, skills=skills, max_options=max_options, ties=ties, key=key)
 
 
 def _agreement_by_label(
@@ -347,14 +375,34 @@ def _descend(slopes: Slopes, start: Float[Array, " agent"], lower: float) -> Flo
     return jax.lax.while_loop(go_on, descend, state)[0]
 
 
-def _chance(
-    answers: Int[Array, "question agent"], num_options: NumOptions, max_options: int | None
+def chance_of_agents(
+    answers: Int[Array, "question agent"],
+    num_options: NumOptions,
+    *,
+    max_options: int | None = None,
 ) -> Float[Array, " agent"]:
-    """Returns the mean of 1 / K over the questions that an agent answered, over all if none."""
+    """Returns the mean of 1 / K over the questions that each agent answered, over all if none.
+
+    Questions with a single option do not count.
+
+    Args:
+        answers: Option indices, -1 where an agent abstained.
+        num_options: The number of options, one for all questions or one a question.
+        max_options: The most options of any question, if `num_options` is an array.
+
+    Returns:
+        How often each agent would be right by guessing.
+
+    Example:
+        >>> answers = jnp.array([[0, 0], [1, -1]])
+        >>> chance_of_agents(answers, jnp.array([2, 4]), max_options=4).tolist()
+        [0.375, 0.5]
+    """
     if isinstance(num_options, int):
         return jnp.full(answers.shape[1], 1.0 / num_options)
     exists = check_answers(answers, num_options, max_options)
-    guess = 1.0 / jnp.maximum(jnp.sum(exists, axis=1, dtype=jnp.float32), 2.0)
-    answered = is_vote(answers, exists)
-    counted = answered | ~jnp.any(answered, axis=0, keepdims=True)
-    return jnp.mean(jnp.broadcast_to(guess[:, None], answers.shape), axis=0, where=counted)
+    options = jnp.sum(exists, axis=1, dtype=jnp.float32)[:, None]
+    answered = is_vote(answers, exists) & (options >= 2.0)
+    counted = (answered | ~jnp.any(answered, axis=0, keepdims=True)).astype(jnp.float32)
+    guess = jnp.sum(counted / jnp.maximum(options, 2.0), axis=0)
+    return guess / jnp.maximum(jnp.sum(counted, axis=0), 1.0)

@@ -1,6 +1,7 @@
 """The rules by name, each in two steps: fit parameters to answers, and vote with them on others."""
 
 import difflib
+import functools
 import inspect
 import types
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxreason.voting.agreement import Agreement, pairwise_agreement
 from jaxreason.voting.ballots import NumOptions, check_answers, is_vote
 from jaxreason.voting.dawid_skene import (
     dawid_skene,
@@ -18,7 +20,7 @@ from jaxreason.voting.dawid_skene import (
     one_coin_dawid_skene,
 )
 from jaxreason.voting.item_response import fit_item_response, item_response
-from jaxreason.voting.low_rank import fit_skills, ow_i, ow_l
+from jaxreason.voting.low_rank import fit_skills, fit_skills_by_isp, ow_l
 from jaxreason.voting.majority import majority
 from jaxreason.voting.result import Votes
 from jaxreason.voting.second_order import isp, pairwise_conditionals, sp
@@ -178,21 +180,11 @@ def _rates(answers: Array, num_options: NumOptions, *, max_options: int | None) 
 
 def _conditionals(
     answers: Array, num_options: NumOptions, *, max_options: int | None
-) -> Array | None:
-    """Returns how answers go together; nothing if K differs: the rule then takes its own."""
-    return pairwise_conditionals(answers, num_options) if isinstance(num_options, int) else None
-
-
-def _iterated(iterations: int) -> Callable[..., Array | None]:
-    """Returns how OW-I estimates accuracies."""
-
-    def estimate(
-        answers: Array, num_options: NumOptions, *, max_options: int | None
-    ) -> Array | None:
-        votes = ow_i(answers, num_options, max_iterations=iterations, max_options=max_options)
-        return votes.accuracies
-
-    return estimate
+) -> Array | Agreement:
+    """Returns how answers go together: by option if these mean the same in every question."""
+    if isinstance(num_options, int):
+        return pairwise_conditionals(answers, num_options)
+    return pairwise_agreement(answers, num_options, max_options=max_options)
 
 
 def _labelled(
@@ -225,19 +217,19 @@ _ALL = (
         "ow-l",
         "optimal weights with accuracies from how often pairs of workers agree",
         _fitting(fit_skills),
-        _voting(ow_l, "accuracies"),
+        _voting(ow_l, "skills"),
     ),
     Method(
         "ow-i",
         "optimal weights with accuracies from how often a worker sides with isp",
-        _fitting(_iterated(1)),
-        _voting(ow_l, "accuracies"),
+        _fitting(fit_skills_by_isp),
+        _voting(ow_l, "skills"),
     ),
     Method(
         "ow-i-iterated",
         "ow-i, its answers taking the place of isp's until they stay the same",
-        _fitting(_iterated(100)),
-        _voting(ow_l, "accuracies"),
+        _fitting(functools.partial(fit_skills_by_isp, max_iterations=100)),
+        _voting(ow_l, "skills"),
     ),
     Method(
         "one-coin",

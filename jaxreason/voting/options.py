@@ -45,8 +45,8 @@ def shuffle_labels(
     questions, _ = check_shape("answers", answers, ("question", "agent"))
     exists = option_mask(num_options, max_options, questions)
     lots = jnp.where(exists, jax.random.uniform(key, exists.shape), jnp.inf)
-    permutation = jnp.argsort(jnp.argsort(lots, axis=-1), axis=-1).astype(answers.dtype)
-    known = _look_up(exists.astype(answers.dtype), answers) > 0
+    permutation = jnp.argsort(jnp.argsort(lots, axis=-1), axis=-1).astype(jnp.int32)
+    known = _look_up(exists.astype(jnp.int32), answers) > 0
     return jnp.where(known, _look_up(permutation, answers), -1), permutation
 
 
@@ -72,7 +72,7 @@ def unshuffle_labels(
     """
     questions, _ = check_shape("permutation", permutation, ("question", "option"))
     check_shape("answers", answers, (questions, "agent")[: max(answers.ndim, 1)])
-    inverse = jnp.argsort(permutation, axis=-1).astype(answers.dtype)
+    inverse = jnp.argsort(permutation, axis=-1).astype(jnp.int32)
     return _look_up(inverse, answers.reshape(questions, -1)).reshape(answers.shape)
 
 
@@ -117,6 +117,7 @@ def _look_up(
     table: Int[Array, "question option"], answers: Int[Array, "question agent"]
 ) -> Int[Array, "question agent"]:
     """Returns each answer's entry in its question's row, -1 for answers outside the row."""
+    answers = answers.astype(jnp.int32)
     inside = (answers >= 0) & (answers < table.shape[1])
     entries = jnp.take_along_axis(table, jnp.where(inside, answers, 0), axis=1)
     return jnp.where(inside, entries, -1)

@@ -29,7 +29,8 @@ class Votes:
         weights: The weight of each agent's vote, `[agent]`, or `[question, agent]` if it differs
             between questions; None if the rule has nothing like it.
         posterior: The probability that each option is right, for rules with a model of how answers
-            come about; uniform over the options where everybody abstained.
+            come about; where everybody abstained it is what the rule takes to be true before any
+            vote: a label, learned priors or, as a rule, all options alike.
         accuracies: Each agent's probability to be right, `[agent]`, given to or estimated by the
             rule; None if it has none.
     """

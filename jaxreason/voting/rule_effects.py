@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxreason.voting.agreement import pairwise_agreement
-from jaxreason.voting.ballots import NumOptions, check_answers, is_vote
+from jaxreason.voting.ballots import NumOptions
 from jaxreason.voting.influence import differs_from_majority, is_dictator, overturns_plurality
 from jaxreason.voting.low_rank import MARGIN, fit_skills, ow_l
 from jaxreason.voting.majority import majority
@@ -99,12 +99,11 @@ def compare_rules(
     by_majority = majority(answers, num_options, max_options=max_options)
     by_isp = isp(answers, num_options, max_options=max_options)
     fitted = fit_skills(answers, num_options, max_options=max_options)
-    by_ow_l = ow_l(answers, num_options, accuracies=fitted, max_options=max_options)
+    by_ow_l = ow_l(answers, num_options, skills=fitted, max_options=max_options)
     rates = pairwise_agreement(answers, num_options, max_options=max_options).rates
     others = rates * (1.0 - jnp.eye(agents, dtype=rates.dtype))
     isp_weights = 1.0 + jnp.sum(others, axis=1) / (max(agents - 1, 1) * (most - 1))
-    chance = chance_of_agents(answers, num_options, max_options=max_options)
-    skills = jnp.clip((fitted - chance) / (1.0 - chance), MARGIN, 1.0 - MARGIN)  # as ow_l
+    skills = jnp.clip(fitted, MARGIN, 1.0 - MARGIN)  # as ow_l
     accuracies = skill_to_accuracy(skills, jnp.array(1.0 / most))
     ow_l_weights = optimal_weights(accuracies, most)
     tied, untied = tied_questions(by_majority)
@@ -186,23 +185,3 @@ def skill_to_accuracy(skills: Float[Array, "..."], chance: Float[Array, "..."]) 
         [0.625 0.25 ]
     """
     return skills + (1.0 - skills) * chance
-
-
-def chance_of_agents(
-    answers: Int[Array, "question agent"],
-    num_options: NumOptions,
-    *,
-    max_options: int | None = None,
-) -> Float[Array, " agent"]:
-    """Returns the mean of 1 / K over the questions that each agent answered, over all if none.
-
-    Example:
-        >>> answers = jnp.array([[0, 0], [1, -1]])
-        >>> chance_of_agents(answers, jnp.array([2, 4]), max_options=4).tolist()
-        [0.375, 0.5]
-    """
-    exists = check_answers(answers, num_options, max_options)
-    guess = 1.0 / jnp.maximum(jnp.sum(exists, axis=1, dtype=jnp.float32), 2.0)
-    answered = is_vote(answers, exists)
-    counted = answered | ~jnp.any(answered, axis=0, keepdims=True)
-    return jnp.mean(jnp.broadcast_to(guess[:, None], answers.shape), axis=0, where=counted)

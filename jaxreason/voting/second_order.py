@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxreason.checks import check_shape, check_that
-from jaxreason.voting.agreement import pairwise_agreement
+from jaxreason.checks import check_shape
+from jaxreason.voting.agreement import Agreement, pairwise_agreement
 from jaxreason.voting.ballots import NumOptions, cast_ballots, check_answers, count_votes, is_vote
 from jaxreason.voting.blocks import map_blocks, questions_per_block, sum_blocks
 from jaxreason.voting.result import Votes, decide
@@ -52,7 +52,7 @@ def isp(
     answers: Int[Array, "question agent"],
     num_options: NumOptions,
     *,
-    conditionals: Float[Array, "agent option agent option"] | None = None,
+    conditionals: Float[Array, "agent option agent option"] | Agreement | None = None,
     max_options: int | None = None,
     ties: str = "split",
     key: PRNGKeyArray | None = None,
@@ -80,18 +80,19 @@ def isp(
     Args:
         answers: Option indices, -1 where an agent abstained.
         num_options: The number of options, one for all questions or one a question.
-        conditionals: P(A_i = s | A_j = a) at `[i, s, j, a]`, such as those of other questions; if
-            None they are estimated from these, as in the paper. Only for one number of options.
+        conditionals: P(A_i = s | A_j = a) at `[i, s, j, a]`, or an `Agreement`, which the symmetric
+            ones follow from, such as those of other questions; if None they are estimated from
+            these, as in the paper. An array `num_options` takes an `Agreement` only.
         max_options: The most options of any question, if `num_options` is an array.
         ties: `"split"`, `"random"` or `"first"`.
         key: Randomness, for `ties="random"`.
 
     Returns:
-        The votes, with weights `[question, agent]` if `num_options` is an array.
+        The votes, with weights `[question, agent]` if they rest on an `Agreement`.
 
     Raises:
         ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong, or `conditionals`
-            are given for an array `num_options`.
+            other than an `Agreement` are given for an array `num_options`.
 
     Example:
         >>> rows = "0001 1101 0010 1111 1010 0000 1110 0100".split()
@@ -108,7 +109,7 @@ def sp(
     answers: Int[Array, "question agent"],
     num_options: NumOptions,
     *,
-    conditionals: Float[Array, "agent option agent option"] | None = None,
+    conditionals: Float[Array, "agent option agent option"] | Agreement | None = None,
     max_options: int | None = None,
     ties: str = "split",
     key: PRNGKeyArray | None = None,
@@ -135,18 +136,19 @@ def sp(
     Args:
         answers: Option indices, -1 where an agent abstained.
         num_options: The number of options, one for all questions or one a question.
-        conditionals: P(A_i = s | A_j = a) at `[i, s, j, a]`, such as those of other questions; if
-            None they are estimated from these, as in the paper. Only for one number of options.
+        conditionals: P(A_i = s | A_j = a) at `[i, s, j, a]`, or an `Agreement`, which the symmetric
+            ones follow from, such as those of other questions; if None they are estimated from
+            these, as in the paper. An array `num_options` takes an `Agreement` only.
         max_options: The most options of any question, if `num_options` is an array.
         ties: `"split"`, `"random"` or `"first"`.
         key: Randomness, for `ties="random"`.
 
     Returns:
-        The votes, with weights `[question, agent]` if `num_options` is an array.
+        The votes, with weights `[question, agent]` if they rest on an `Agreement`.
 
     Raises:
         ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong, or `conditionals`
-            are given for an array `num_options`.
+            other than an `Agreement` are given for an array `num_options`.
 
     Example:
         >>> rows = "0001 1101 0010 1111 1010 0000 1110 0100".split()
@@ -160,7 +162,7 @@ def sp(
 def _vote(
     answers: Int[Array, "question agent"],
     num_options: NumOptions,
-    conditionals: Float[Array, "agent option agent option"] | None,
+    conditionals: Float[Array, "agent option agent option"] | Agreement | None,
     max_options: int | None,
     ties: str,
     key: PRNGKeyArray | None,
@@ -169,7 +171,7 @@ def _vote(
 ) -> Votes:
     """Votes by ISP, which predicts from the answers not given, or by SP, from those given."""
     exists = check_answers(answers, num_options, max_options)
-    if isinstance(num_options, int):
+    if isinstance(num_options, int) and not isinstance(conditionals, Agreement):
         if conditionals is None:
             conditionals = pairwise_conditionals(answers, num_options)
         check_shape("conditionals", conditionals, (answers.shape[1], num_options) * 2)
@@ -178,11 +180,15 @@ def _vote(
             conditionals = (totals - conditionals) / (num_options - 1)
         scores = _advantages(answers, exists, conditionals)
         return decide(scores, answers, exists, ties=ties, key=key)
-    check_that(
-        conditionals is None,
-        "conditionals need one number of options for all questions; num_options is an array.",
-    )
-    rates = pairwise_agreement(answers, num_options, max_options=max_options).rates
+    if conditionals is None:
+        conditionals = pairwise_agreement(answers, num_options, max_options=max_options)
+    if not isinstance(conditionals, Agreement):
+        raise ValueError(
+            "conditionals by option need one number of options for all questions; num_options is "
+            "an array, so give an Agreement."
+        )
+    rates = conditionals.rates
+    check_shape("conditionals.rates", rates, (answers.shape[1],) * 2)
     options = jnp.maximum(jnp.sum(exists, axis=1, dtype=rates.dtype), 2.0)
     slopes = 1.0 / (options - 1.0) if counterfactual else jnp.full_like(options, -1.0)
     weights = 1.0 + slopes[:, None] * _mean_agreement(answers, exists, rates, options)

@@ -132,7 +132,7 @@ def simulate_clones(
         accuracies: The probability x that each agent's own answer is right.
         num_options: The number of options K, one for all questions or one a question.
         questions: The number of questions.
-        parents: The agent that each one copies; its own index if none.
+        parents: The agent that each one copies; its own index or -1 if none.
         rho: The probability of copying, one for all or one an agent.
 
     Returns:
@@ -172,7 +172,7 @@ def copy_answers(
     Args:
         key: Randomness.
         answers: Each agent's own answers.
-        parents: The agent that each one copies; its own index if none.
+        parents: The agent that each one copies; its own index or -1 if none.
         rho: The probability of copying, one for all or one an agent.
 
     Returns:
@@ -189,7 +189,8 @@ def copy_answers(
     _, agents = check_shape("answers", answers, ("question", "agent"))
     check_shape("parents", parents, (agents,))
     copies = jax.random.uniform(key, answers.shape) < rho
-    return jnp.where(copies, answers[:, parents], answers)
+    own = jnp.arange(agents, dtype=parents.dtype)
+    return jnp.where(copies, answers[:, jnp.where(parents < 0, own, parents)], answers)
 
 
 def _answer(

@@ -67,6 +67,8 @@ def agreement_rates(
 ) -> Float[Array, " agent"]:
     """Computes how often each agent agrees with labels, over the questions that it answered.
 
+    Questions with a single option do not count.
+
     Args:
         answers: Option indices; one that does not exist counts as an abstention.
         exists: Which options exist.
@@ -81,7 +83,7 @@ def agreement_rates(
         >>> agreement_rates(answers, exists, jnp.array([[1.0, 0.0], [0.5, 0.5]])).tolist()
         [0.75, 0.0]
     """
-    answered = is_vote(answers, exists)
+    answered = is_vote(answers, exists) & (jnp.sum(exists, axis=1, keepdims=True) >= 2)
     agreed = jnp.take_along_axis(labels, jnp.where(answered, answers, 0), axis=1)
     sums = jnp.sum(jnp.where(answered, agreed, 0.0), axis=0)
     counts = jnp.sum(answered, axis=0, dtype=sums.dtype)

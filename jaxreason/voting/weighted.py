@@ -1,5 +1,7 @@
 """First order: votes weighted by how often each agent is right, or by how sure it is."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -34,15 +36,16 @@ def optimal_weights(
         accuracies: The probability x that each agent is right: the same for all questions, or, with
             `categories`, one an agent and category.
         num_options: The number of options K, one for all questions or one a question.
-        categories: The category of each question, from 0.
+        categories: The category of each question, from 0; one that is not in `accuracies`, such as
+            -1, stands for the mean of an agent's accuracies.
 
     Returns:
         One weight an agent, or one a question and agent if `num_options` is an array or there are
         `categories`.
 
     Raises:
-        ValueError: If `accuracies`, `num_options` or `categories` has the wrong rank, or the latter
-            two differ in their numbers of questions.
+        ValueError: If `accuracies`, `num_options` or `categories` has the wrong rank, the latter
+            two differ in their numbers of questions, or there are fewer than two options.
 
     Example:
         >>> print(optimal_weights(jnp.array([0.9, 0.25]), 4).round(4))
@@ -52,9 +55,10 @@ def optimal_weights(
         [[0.    ]
          [3.2958]]
     """
-    x = jnp.clip(accuracies, MIN_ERROR, 1.0 - MIN_ERROR)
-    logits = _by_question(jnp.log(x) - jnp.log1p(-x), categories)
+    x = jnp.clip(jnp.asarray(accuracies, jnp.float32), MIN_ERROR, 1.0 - MIN_ERROR)
+    logits = _by_question(x, categories, lambda x: jnp.log(x) - jnp.log1p(-x))
     if isinstance(num_options, int):
+        check_that(num_options >= 2, f"num_options must be at least 2; got {num_options}.")
         return logits + jnp.log(num_options - 1.0)
     check_shape("num_options", num_options, ("question",) if categories is None else (len(logits),))
     others = jnp.maximum(num_options - 1, 1).astype(logits.dtype)
@@ -85,7 +89,7 @@ def ow(
         num_options: The number of options, one for all questions or one a question.
         accuracies: The probability that each agent is right, see `estimate_accuracies`: the same
             for all questions, or, with `categories`, one an agent and category.
-        categories: The category of each question, from 0.
+        categories: The category of each question, see `optimal_weights`.
         max_options: The most options of any question, if `num_options` is an array.
         ties: `"split"`, `"random"` or `"first"`.
         key: Randomness, for `ties="random"`.
@@ -121,7 +125,7 @@ def ow(
         ties=ties,
         key=key,
         weights=weights,
-        posterior=jax.nn.softmax(jnp.where(exists, scores, -jnp.inf), axis=-1),
+        posterior=jnp.where(exists, jax.nn.softmax(jnp.where(exists, scores, -jnp.inf)), 0.0),
         accuracies=accuracies,
     )
 
@@ -175,7 +179,10 @@ def confidence_weighted(
     check_that(temperature > 0, f"temperature must be above 0; got {temperature}.")
     answered = is_vote(answers, exists)
     best = jnp.max(confidences, axis=1, keepdims=True, where=answered, initial=-jnp.inf)
-    shares = jnp.where(answered, jnp.exp((confidences - best) / temperature), 0.0)
+    sure = answered & (confidences > -jnp.inf)
+    sure = jnp.where(jnp.any(sure, axis=1, keepdims=True), sure, answered)  # all alike unsure
+    behind = jnp.where(sure & jnp.isfinite(best), confidences - best, 0.0)
+    shares = jnp.where(sure, jnp.exp(behind / temperature), 0.0)
     weights = shares / jnp.maximum(jnp.sum(shares, axis=1, keepdims=True), 1.0)
     scores = count_votes(answers, exists, weights)
     return decide(scores, answers, exists, ties=ties, key=key, weights=weights)
@@ -200,9 +207,10 @@ def estimate_accuracies(
 
     Args:
         answers: Option indices, -1 where an agent abstained.
-        truth: The right option of each question; not read where there is no label.
-        where: Questions that are labelled; all if None.
-        categories: The category of each question, from 0; None for one accuracy an agent.
+        truth: The right option of each question, -1 where there is no label.
+        where: Labelled questions to use; all if None.
+        categories: The category of each question, from 0, -1 for none; if None, one accuracy an
+            agent is estimated.
         num_categories: The number of categories, a static width, with `categories`.
 
     Returns:
@@ -226,7 +234,7 @@ def estimate_accuracies(
     """
     questions, _ = check_shape("answers", answers, ("question", "agent"))
     check_shape("truth", truth, (questions,))
-    counted = answers >= 0
+    counted = (answers >= 0) & (truth >= 0)[:, None]
     if where is not None:
         check_shape("where", where, (questions,))
         counted = counted & where[:, None]
@@ -249,16 +257,22 @@ def estimate_accuracies(
 
 
 def _by_question(
-    values: Float[Array, " agent"] | Float[Array, "agent category"],
+    accuracies: Float[Array, " agent"] | Float[Array, "agent category"],
     categories: Int[Array, " question"] | None,
+    function: Callable[[Array], Array] = lambda x: x,
 ) -> Float[Array, " agent"] | Float[Array, "question agent"]:
-    """Returns each agent's value for the category of each question; as they are without any."""
+    """Returns a function of each agent's accuracy in the category of each question; once without.
+
+    In a category that it is not known for, it is the function of the agent's mean accuracy.
+    """
     if categories is None:
-        check_shape("accuracies", values, ("agent",))
-        return values
-    check_shape("accuracies", values, ("agent", "category"))
+        check_shape("accuracies", accuracies, ("agent",))
+        return function(accuracies)
+    _, width = check_shape("accuracies", accuracies, ("agent", "category"))
     check_shape("categories", categories, ("question",))
-    return values.T[categories]
+    with_mean = jnp.concatenate([accuracies, jnp.mean(accuracies, axis=1, keepdims=True)], axis=1)
+    known = (categories >= 0) & (categories < width)
+    return function(with_mean).T[jnp.where(known, categories, width)]
 
 
 def _mean_answered(
@@ -266,4 +280,5 @@ def _mean_answered(
 ) -> Float[Array, " agent"]:
     """Averages over the questions that an agent answered, over all if it answered none."""
     counted = answered | ~jnp.any(answered, axis=0, keepdims=True)
-    return jnp.mean(values, axis=0, where=counted)
+    number = jnp.sum(counted, axis=0, dtype=values.dtype)
+    return jnp.sum(jnp.where(counted, values, 0.0), axis=0) / jnp.maximum(number, 1.0)

@@ -17,6 +17,7 @@ from jaxreason.voting.low_rank import (
     fit_accuracies_by_conditionals,
     fit_rank_one,
     fit_skills,
+    fit_skills_by_isp,
     ow_i,
     ow_l,
 )
@@ -27,6 +28,12 @@ from jaxreason.voting.weighted import ow
 ROWS = ["0001", "1101", "0010", "1111", "1010", "0000", "1110", "0100"]
 TINY = jnp.array([[int(answer) for answer in row] for row in ROWS])
 fit = jax.jit(fit_rank_one)
+
+
+def fit_accuracies(answers, num_options):
+    """In terms of accuracies, as Eq. 7 is."""
+    skills = fit_skills(answers, num_options)
+    return skills + (1 - skills) / num_options
 
 
 def simulate(accuracies, num_options, questions, seed=0):
@@ -86,7 +93,7 @@ def test_triplets(agreeing, num_options, skills):
     np.testing.assert_allclose(found, skills, atol=1e-5)
 
 
-@pytest.mark.parametrize("estimate", [fit_skills, fit_accuracies_by_conditionals])
+@pytest.mark.parametrize("estimate", [fit_accuracies, fit_accuracies_by_conditionals])
 def test_exact_frequencies_give_the_accuracies(estimate):
     found = estimate(exact_rows((9, 8, 7)), 2)
     np.testing.assert_allclose(found, [0.9, 0.8, 0.7], atol=1e-5)
@@ -99,7 +106,7 @@ def test_heywood_case_is_clipped():
     np.testing.assert_allclose(fit(Agreement(rates, jnp.ones((3, 3)))), [1.0, t, t], atol=1e-5)
 
 
-@pytest.mark.parametrize("estimate", [fit_skills, fit_accuracies_by_conditionals])
+@pytest.mark.parametrize("estimate", [fit_accuracies, fit_accuracies_by_conditionals])
 def test_tiny_data_set(estimate):
     found = estimate(TINY, 2)
     np.testing.assert_allclose(found, [1.0, 0.737834, 0.674496, 0.607955], atol=1e-5)
@@ -118,7 +125,7 @@ def test_tiny_data_set(estimate):
 def test_rank_one_form_minimises_equation_7(accuracies, num_options, questions):
     """The two forms agree within 1e-4, among them agents at chance and a Heywood case."""
     answers = jnp.array(simulate(accuracies, num_options, questions)[0])
-    found = fit_skills(answers, num_options)
+    found = fit_accuracies(answers, num_options)
     expected = fit_accuracies_by_conditionals(answers, num_options)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
@@ -155,8 +162,9 @@ def test_no_coordinate_can_be_improved(answers):
 
 def test_one_agent():
     answers = jnp.array([[2], [0], [-1]])
-    assert fit_skills(answers, 4).tolist() == [DEFAULT_SKILL + (1 - DEFAULT_SKILL) / 4]
-    np.testing.assert_allclose(fit_accuracies_by_conditionals(answers, 4), fit_skills(answers, 4))
+    assert fit_skills(answers, 4).tolist() == [DEFAULT_SKILL]
+    expected = DEFAULT_SKILL + (1 - DEFAULT_SKILL) / 4
+    np.testing.assert_allclose(fit_accuracies_by_conditionals(answers, 4), [expected])
     votes = ow_l(answers, 4)
     assert votes.answers.tolist() == [2, 0, -1]
     np.testing.assert_allclose(votes.posterior[0], [0.125, 0.125, 0.625, 0.125], atol=1e-6)
@@ -166,7 +174,7 @@ def test_two_agents_share_their_product():
     """They agree on 3 of 4 questions of two options: r = 1/2."""
     answers = jnp.array([[0, 0, -1], [1, 1, -1], [0, 1, -1], [1, 1, -1]])
     by_question = fit_skills(answers[:, :2], jnp.full(4, 2), max_options=2)
-    np.testing.assert_allclose(by_question, [(1 + np.sqrt(0.5)) / 2] * 2, rtol=1e-5)
+    np.testing.assert_allclose(by_question, [np.sqrt(0.5)] * 2, rtol=1e-5)
     label_wise = fit_skills(answers[:, :2], 2)
     assert label_wise[0] == label_wise[1]
 
@@ -182,7 +190,7 @@ def test_an_agent_that_never_answers_gets_the_default():
     answers, _ = simulate((0.9, 0.8, 0.7), 3, 50)
     answers = jnp.array(np.c_[answers, np.full(50, -1)])
     found = fit_skills(answers, 3)
-    np.testing.assert_allclose(found[3], DEFAULT_SKILL + (1 - DEFAULT_SKILL) / 3, rtol=1e-6)
+    assert found[3] == DEFAULT_SKILL
     np.testing.assert_allclose(found[:3], fit_skills(answers[:, :3], 3), atol=1e-6)
 
 
@@ -204,8 +212,8 @@ def test_agents_below_chance_are_put_at_chance():
     answers, truth = simulate((0.9, 0.9, 0.9, 0.9), 2, 100)
     answers[:, 3] = 1 - truth
     found = fit_skills(jnp.array(answers), 2)
-    np.testing.assert_allclose(found, [0.9, 0.9, 0.9, 0.5], atol=0.06)
-    assert found[3] == 0.5
+    np.testing.assert_allclose(found, [0.8, 0.8, 0.8, 0.0], atol=0.12)
+    assert found[3] == 0
 
 
 def test_skills_are_recovered_from_questions_of_many_kinds():
@@ -213,9 +221,19 @@ def test_skills_are_recovered_from_questions_of_many_kinds():
     skills = np.array([0.3, 0.5, 0.7, 0.9])
     num_options = np.tile([2, 3, 10, 10], 5000)
     answers, _ = simulate_guessers(skills, num_options)
-    expected = skills + (1 - skills) * np.mean(1 / num_options)
     found = fit_skills(jnp.array(answers), jnp.array(num_options), max_options=10)
-    np.testing.assert_allclose(found, expected, atol=0.02)
+    np.testing.assert_allclose(found, skills, atol=0.02)
+
+
+def test_questions_with_one_option_say_nothing():
+    num_options = np.tile([2, 3, 10, 10], 50)
+    answers, _ = simulate_guessers([0.3, 0.5, 0.7, 0.9], num_options)
+    some = jnp.array(answers), jnp.array(num_options)
+    more = jnp.array(np.r_[answers, np.zeros((100, 4), int)]), jnp.array([*num_options, *[1] * 100])
+    for rule in (ow_l, ow_i):
+        alone, together = rule(*some, max_options=10), rule(*more, max_options=10)
+        np.testing.assert_allclose(together.weights[:200], alone.weights, rtol=1e-5)
+        assert (together.answers[200:] == 0).all()
 
 
 def test_weights_of_varying_options():
@@ -226,27 +244,47 @@ def test_weights_of_varying_options():
     k = np.array([[2], [3], [5]])
     by_question = skills + (1 - skills) / k
     accuracies = jnp.array([*by_question[:, :2].mean(axis=0), by_question[0, 2]], jnp.float32)
-    votes = ow_l(answers, num_options, accuracies=accuracies, max_options=5)
+    votes = ow_l(answers, num_options, skills=jnp.array(skills, jnp.float32), max_options=5)
     np.testing.assert_allclose(votes.weights, np.log((1 + (k - 1) * skills) / (1 - skills)), 1e-5)
     np.testing.assert_allclose(votes.accuracies, accuracies, rtol=1e-5)
 
 
 @pytest.mark.parametrize("by_question", [False, True])
-def test_fitted_accuracies_can_be_given(by_question):
+def test_fitted_skills_can_be_given(by_question):
     answers = jnp.array(simulate((0.6, 0.7, 0.8, 0.9), 3, 30)[0])
     settings = {"num_options": 3}
     if by_question:
         settings = {"num_options": jnp.array([3, 4, 5] * 10), "max_options": 5}
     fitted = fit_skills(answers, **settings)
-    votes, given_them = ow_l(answers, **settings), ow_l(answers, accuracies=fitted, **settings)
+    votes, given_them = ow_l(answers, **settings), ow_l(answers, skills=fitted, **settings)
     np.testing.assert_array_equal(votes.scores, given_them.scores)
-    np.testing.assert_allclose(votes.accuracies, fitted, atol=1e-3)
+
+
+@pytest.mark.parametrize("estimate", [fit_skills, fit_skills_by_isp])
+def test_skills_serve_questions_with_other_numbers_of_options(estimate):
+    """What is fitted on ten options votes on two as what is fitted on two."""
+    skills, questions = (0.2, 0.25, 0.3, 0.45, 0.35), 4000
+    ten, two = (simulate_guessers(skills, np.full(questions, k), k) for k in (10, 2))
+    votes = ow_l(jnp.array(two[0]), 2, skills=estimate(jnp.array(ten[0]), 10))
+    own = ow_l(jnp.array(two[0]), 2, skills=estimate(jnp.array(two[0]), 2))
+    accuracy, expected = (
+        np.take_along_axis(np.asarray(v.winners), two[1][:, None], axis=1).mean()
+        for v in (votes, own)
+    )
+    np.testing.assert_allclose(accuracy, expected, atol=0.02)
+    both = jnp.array(np.stack([ten[0], two[0]], 1).reshape(-1, 5)[:600])
+    num_options = jnp.array([10, 2] * 300)
+    fitted = estimate(both, num_options, max_options=10)
+    together = ow_l(both, num_options, skills=fitted, max_options=10)
+    apart = ow_l(both[1::2], num_options[1::2], skills=fitted, max_options=10)
+    np.testing.assert_allclose(apart.scores, together.scores[1::2], rtol=1e-5)
 
 
 @pytest.mark.parametrize("num_options", [2, 4, 10])
 def test_four_good_agents_overrule_a_perfect_one(num_options):
     accuracies = jnp.array([1.0, 0.9, 0.9, 0.9, 0.9])
-    votes = ow_l(jnp.array([[0, 1, 1, 1, 1]]), num_options, accuracies=accuracies)
+    skills = (num_options * accuracies - 1) / (num_options - 1)
+    votes = ow_l(jnp.array([[0, 1, 1, 1, 1]]), num_options, skills=skills)
     assert votes.answers.tolist() == [1]
 
 
@@ -312,8 +350,8 @@ def test_a_lone_vote_counts_however_rarely_its_agent_sides_with_others(by_questi
     np.testing.assert_allclose(votes.accuracies[3], MARGIN + (1 - MARGIN) * chance, rtol=1e-5)
 
 
-def test_wrong_iterations_and_accuracies():
+def test_wrong_iterations_and_skills():
     with pytest.raises(ValueError, match="max_iterations must be at least 1; got 0"):
         ow_i(TINY, 2, max_iterations=0)
-    with pytest.raises((ValueError, TypeError), match="accuracies"):
-        ow_l(TINY, 2, accuracies=jnp.full(3, 0.5))
+    with pytest.raises((ValueError, TypeError), match="skills"):
+        ow_l(TINY, 2, skills=jnp.full(3, 0.5))

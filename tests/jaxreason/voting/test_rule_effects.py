@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxreason.voting import majority, ow
+from jaxreason.voting.low_rank import chance_of_agents
 from jaxreason.voting.rule_effects import (
-    chance_of_agents,
     compare_rules,
     compare_with_majority,
     skill_to_accuracy,
