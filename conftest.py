@@ -1,5 +1,6 @@
 """Strict settings for tests and examples, a compile cache between runs, and simulated devices."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -50,6 +51,21 @@ def _dtype_promotion(request):
     marked = request.node.get_closest_marker("standard_promotion")
     with jax.numpy_dtype_promotion("standard" if marked else "strict"):
         yield
+
+
+# Every compiled program holds some memory maps; past 65,530 in one process, Linux's usual limit
+# (vm.max_map_count), loading the next one crashes.
+MANY_MAPS = 25_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs():
+    """Drops the programs of earlier modules before a process holds too many."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MANY_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
