@@ -39,8 +39,11 @@ GIVEN = MappingProxyType(  # the baseline, and rules that are told what they cou
         "Bayes optimal, true model": {"color": INK, "marker": "", "linewidth": 0.9},
     }
 )
-COLORS = ("#b45309", "#2563eb", "#0d9488", "#dc2626", "#f59e0b", "#16a34a", "#7c3aed", "#db2777")
-MARKERS = "vosp^XP*"
+COLORS = (  # with the markers, of up to ten rules that learn
+    *("#b45309", "#2563eb", "#0d9488", "#dc2626", "#f59e0b"),
+    *("#16a34a", "#0ea5e9", "#db2777", "#84cc16", "#7c3aed"),
+)
+MARKERS = "vosp^XP<>*"
 VARIABLES = MappingProxyType(
     {
         "K": "options",
@@ -104,5 +107,4 @@ def _style(rule: str, rules: Sequence[str]) -> dict[str, Any]:
     if rule in GIVEN:
         return {"linewidth": 1.4} | GIVEN[rule]
     place = [name for name in rules if name not in GIVEN].index(rule)
-    color, marker = COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
-    return {"color": color, "marker": marker, "linewidth": 1.4}
+    return {"color": COLORS[place], "marker": MARKERS[place], "linewidth": 1.4}

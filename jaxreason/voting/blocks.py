@@ -47,7 +47,8 @@ def map_blocks(function: Callable[..., Tree], *arrays: jax.Array, block: int) ->
 def sum_blocks(function: Callable[..., Tree], *arrays: jax.Array, block: int) -> Tree:
     """Applies a function to blocks of questions and adds up what it returns.
 
-    The last block is filled up with rows of -1 (integers), False or 0.0, which must not count.
+    The last block is filled up with rows of -1 (integers), False or 0.0, which must not count; no
+    questions at all become one such row.
 
     Args:
         function: Takes blocks of `arrays`, returns a pytree of sums over the block's questions.
@@ -61,7 +62,10 @@ def sum_blocks(function: Callable[..., Tree], *arrays: jax.Array, block: int) ->
         >>> float(sum_blocks(lambda rows: rows.sum(), jnp.ones((5, 3)), block=2))
         15.0
     """
-    if arrays[0].shape[0] <= block:
+    questions = arrays[0].shape[0]
+    if questions == 0:
+        return function(*(_fill(array, 1) for array in arrays))
+    if questions <= block:
         return function(*arrays)
     cut = _cut(arrays, block)
 
@@ -74,12 +78,12 @@ def sum_blocks(function: Callable[..., Tree], *arrays: jax.Array, block: int) ->
 
 def _cut(arrays: tuple[jax.Array, ...], block: int) -> tuple[jax.Array, ...]:
     """Reshapes each array to `[number of blocks, block, ...]`, filled up at the end."""
-    questions = arrays[0].shape[0]
-    missing = -questions % block
-    cut = []
-    for array in arrays:
-        filler = -1 if jnp.issubdtype(array.dtype, jnp.integer) else 0
-        widths = [(0, missing)] + [(0, 0)] * (array.ndim - 1)
-        padded = jnp.pad(array, widths, constant_values=filler)
-        cut.append(padded.reshape(-1, block, *array.shape[1:]))
-    return tuple(cut)
+    missing = -arrays[0].shape[0] % block
+    return tuple(_fill(array, missing).reshape(-1, block, *array.shape[1:]) for array in arrays)
+
+
+def _fill(array: jax.Array, missing: int) -> jax.Array:
+    """Adds rows that say nothing at the end."""
+    filler = -1 if jnp.issubdtype(array.dtype, jnp.integer) else 0
+    widths = [(0, missing)] + [(0, 0)] * (array.ndim - 1)
+    return jnp.pad(array, widths, constant_values=filler)

@@ -57,7 +57,8 @@ def find_parents(
         >>> start = Coefficients(jnp.ones((3, 2)), jnp.zeros((3, 2)))
         >>> def fit(questions, first, **settings):  # a fit that finds that all but agent 2 copy
         ...     found = Copies(first.copies.parents, jnp.array([0.9, 0.9, 0.1]))
-        ...     return Climb(first._replace(copies=found), jnp.zeros(()), jnp.array(1))
+        ...     zero = jnp.zeros(())
+        ...     return Climb(first._replace(copies=found), zero, jnp.array(1), zero)
         >>> agreement = pairwise_agreement(answers, 2)
         >>> find_parents(gather_questions(answers, 2, None, None), agreement, start, fit).tolist()
         [-1, 0, -1]

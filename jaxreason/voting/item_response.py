@@ -1,6 +1,7 @@
 """Beyond independent errors: questions differ in ease, errors have a favourite, agents copy."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -67,8 +68,9 @@ def fit_item_response(
     with a parent repeats the parent's answer with probability c_i. An abstention says nothing.
 
     Answers alone do not tell right options from lures: the likelihood is the same if they swap
-    roles. What does is the start and the prior, by which it is votes for the right option that grow
-    with ease; where lures are about as popular as right options, that can fail.
+    roles. By definition the right options are those with more votes in all. A fit that finds it the
+    other way round is done again with the roles swapped, and kept unless it falls back or there are
+    labels that speak against it. Where lures are about as popular as right options, that can fail.
 
     It is Bock's nominal response model with the key unknown. The coefficients maximise the
     posterior density (normal priors about the pool's means, see `response_fit`), by expectation
@@ -125,9 +127,11 @@ def fit_item_response(
         related = equal._replace(copies=Copies(parents, rates))
         parameters = jax.lax.cond(
             jnp.any(parents >= 0),
-            lambda: _gather(fit(questions, related)),
-            lambda: _gather(fit(questions, start)),
+            lambda: _gather(_fit_upright(fit, questions, related, truth)),
+            lambda: _gather(_fit_upright(fit, questions, start, truth)),
         )
+    elif dependence:
+        parameters = _gather(_fit_upright(fit, questions, start, truth))
     else:
         parameters = _gather(fit(questions, start))
     if truth is None:
@@ -223,6 +227,36 @@ def _start(
     lures = jnp.full_like(odds, 0.5 * dependence)
     right = jnp.stack([odds, slopes], axis=1)
     return Coefficients(right, jnp.stack([lures, jnp.zeros_like(lures)], axis=1))
+
+
+def _fit_upright(
+    fit: Callable[[Questions, Coefficients], Climb],
+    questions: Questions,
+    start: Coefficients,
+    truth: Int[Array, " question"] | None,
+) -> Climb:
+    """Fits, and if right options end with fewer votes than lures, once more with swapped roles."""
+    labelled = jnp.array(False) if truth is None else jnp.any(truth >= 0)
+
+    def go_on(state: tuple[Array, Climb]) -> Array:
+        fits, kept = state
+        return (fits == 0) | ((fits == 1) & (kept.lead < 0))
+
+    def fit_again(state: tuple[Array, Climb]) -> tuple[Array, Climb]:
+        fits, kept = state
+        right, lure, copies = kept.coefficients
+        begin = jax.tree.map(
+            functools.partial(jnp.where, fits == 0), start, Coefficients(lure, right, copies)
+        )
+        fitted = fit(questions, begin)
+        upright = (fitted.lead >= 0) & (~labelled | (fitted.log_likelihood >= kept.log_likelihood))
+        return fits + 1, jax.tree.map(
+            functools.partial(jnp.where, (fits == 0) | upright), fitted, kept
+        )
+
+    zero = jnp.zeros(())
+    none = Climb(start, zero, jnp.zeros((), jnp.int32), zero)
+    return jax.lax.while_loop(go_on, fit_again, (jnp.zeros((), jnp.int32), none))[1]
 
 
 def _gather(fitted: Climb) -> ItemResponse:

@@ -7,9 +7,16 @@ import numpy as np
 from jaxreason.checks import check_that
 from jaxreason.voting.diagnostics import Diagnosis
 
+MAJORITY, ONE_COIN, ITEM_RESPONSE = "majority", "one-coin", "item-response"
+
 MIN_QUESTIONS = 30
 """Below this the agreement of two agents has a standard error of 0.1 to 0.2, as much as the skills
 of usable agents differ."""
+
+MIN_MODELLED = 200
+"""Below this the four coefficients of an agent in the item response model are as much noise as
+signal: in simulations of 50 questions that are equally hard it is behind one-coin, at 300 hardly
+(`benchmarks.voting_simulation`)."""
 
 FEW_VOTES = 30
 """An agent with fewer is not known any better, however many questions others answered."""
@@ -67,7 +74,7 @@ def recommend(diagnosis: Diagnosis, names: Sequence[str]) -> tuple[str, ...]:
         return ("Nobody answered anything: there is nothing to vote on.",)
     names = [str(name) for name in names]
     sentences = [
-        _rule(diagnosis),
+        _rule(diagnosis)[1],
         *_turnout(diagnosis, names),
         *_copies(diagnosis, names),
         *_independence(diagnosis),
@@ -95,49 +102,82 @@ def families(clones: np.ndarray) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(map(int, group)) for group in members if len(group) > 1)
 
 
-def _rule(diagnosis: Diagnosis) -> str:
-    """Names the rule to take, and why."""
-    votes = np.asarray(diagnosis.votes)
+def recommended_method(diagnosis: Diagnosis) -> str:
+    """Names the method to take, as `recommend` says it in its first sentence.
+
+    Args:
+        diagnosis: What `diagnose` found.
+
+    Returns:
+        A name of `methods.METHODS`: "majority", "one-coin" or "item-response".
+
+    Example:
+        >>> import jax
+        >>> from jaxreason.voting.diagnostics import diagnose
+        >>> from jaxreason.voting.simulation import simulate_independent
+        >>> answers, _ = simulate_independent(jax.random.key(0), jax.numpy.full(2, 0.7), 4, 100)
+        >>> recommended_method(diagnose(answers, 4, key=jax.random.key(1), resamples=10))
+        'majority'
+    """
+    return _rule(diagnosis)[0]
+
+
+def _rule(diagnosis: Diagnosis) -> tuple[str, str]:
+    """Decides which method to take, and says why."""
     questions = int(diagnosis.rules.questions)
-    voters = int(np.sum(votes > 0))
+    voters = int(np.sum(np.asarray(diagnosis.votes) > 0))
+    few = f"on {questions} question{'' if questions == 1 else 's'}"
     if voters < 2:
-        return "A single agent answered: its answers are the outcome under every rule."
+        return MAJORITY, "A single agent answered: its answers are the outcome under every rule."
     if voters < 3:
-        return (
+        return MAJORITY, (
             "Use majority: with fewer than three agents nothing but labels tells which one is "
             "better, and two that disagree can only tie."
         )
     if questions < MIN_QUESTIONS:
-        return (
-            f"Use majority: on {questions} question{'' if questions == 1 else 's'} agents are good "
-            f"or lucky, and nothing tells which (about {MIN_QUESTIONS} would do)."
+        return MAJORITY, (
+            f"Use majority: {few} agents are good or lucky, and nothing tells which (about "
+            f"{MIN_QUESTIONS} would do)."
         )
-    reasons = []
-    if np.any(np.asarray(diagnosis.clones)):
-        reasons.append("some agents agree more than their accuracies explain")
-    if float(diagnosis.difficulty_bounds[0]) > MIN_DIFFICULTY:
-        reasons.append("questions are not equally hard")
-    if reasons:
-        return (
+    clones = bool(np.any(np.asarray(diagnosis.clones)))
+    hard = float(diagnosis.difficulty_bounds[0]) > MIN_DIFFICULTY
+    reasons = ["some agents agree more than their accuracies explain"] if clones else []
+    reasons += ["questions are not equally hard"] if hard else []
+    if reasons and questions >= MIN_MODELLED:
+        return ITEM_RESPONSE, (
             f"Use item-response: {' and '.join(reasons)}, and it models that. Rules that take "
             "agents to err independently (ow-l, one-coin) trust those that agree with each other "
             "too much."
         )
+    if clones:
+        return MAJORITY, (
+            f"Use majority: {' and '.join(reasons)}, and {few} no model of that can be trusted "
+            f"(from about {MIN_MODELLED} on, item-response)."
+        )
     low, high = np.asarray(diagnosis.accuracy_bounds).T
     if np.isnan(low).all():
-        return (
+        return MAJORITY, (
             "Use majority: too few agents answered the same questions for agreement to tell how "
             "good they are."
         )
     if np.nanmax(low) <= np.nanmin(high):
-        return (
+        return MAJORITY, (
             "Use majority: as far as these answers tell the agents are equally accurate, and then "
             "no weights do better."
         )
-    return (
+    rates = np.asarray(diagnosis.accuracies)
+    differ = (
+        f"their accuracies differ ({_percent(np.nanmin(rates))} to {_percent(np.nanmax(rates))}), "
+        "so that weights pay"
+    )
+    if hard:
+        return ONE_COIN, (
+            f"Use one-coin: agents seem to err independently, and {differ}. Questions are not "
+            f"equally hard; to model that takes about {MIN_MODELLED} of them (item-response)."
+        )
+    return ONE_COIN, (
         "Use one-coin, or ow-l, which is much the same here: agents seem to err independently on "
-        f"equally hard questions, and their accuracies differ ({_percent(np.nanmin(low))} to "
-        f"{_percent(np.nanmax(high))}), so that weights pay."
+        f"equally hard questions, and {differ}."
     )
 
 

@@ -46,11 +46,13 @@ class Climb(NamedTuple):
         coefficients: What maximises the posterior density.
         log_likelihood: ln P(answers), the mean over the questions that somebody answered.
         iterations: How often the coefficients were estimated.
+        lead: The expected number of votes for right options, less that of votes for lures.
     """
 
     coefficients: Coefficients
     log_likelihood: Float[Array, ""]
     iterations: Int[Array, ""]
+    lead: Float[Array, ""]
 
 
 def option_counts(num_options: int | Array, max_options: int | None) -> Float[Array, " size"]:
@@ -136,11 +138,11 @@ def climb(
         return sum_blocks(count, *questions, block=block_of(questions))
 
     def go_on(state: tuple) -> Array:
-        *_, rise, evaluations = state
+        *_, rise, evaluations, _ = state
         return (rise >= tolerance) & (evaluations <= max_iterations)
 
     def iterate(state: tuple) -> tuple:
-        coefficients, _, reference, excess, _, evaluations = state
+        coefficients, _, reference, excess, _, evaluations, _ = state
         counts = tally(coefficients, reference)
         improved = maximise(coefficients, counts, nodes, sizes, free)
         mean = counts.log_likelihood / jnp.maximum(counts.questions, 1.0)
@@ -148,13 +150,14 @@ def climb(
         first = evaluations == 0
         rise = jnp.where(first, jnp.inf, mean - excess)
         reference, excess = jnp.where(first, mean, reference), jnp.where(first, 0.0, mean)
-        return improved, coefficients, reference, excess, rise, evaluations + 1
+        lead = jnp.sum(counts.right) - jnp.sum(counts.lure)
+        return improved, coefficients, reference, excess, rise, evaluations + 1, lead
 
     zero = jnp.zeros(())
-    state = (start, start, zero, zero, zero + jnp.inf, jnp.zeros((), jnp.int32))
+    state = (start, start, zero, zero, zero + jnp.inf, jnp.zeros((), jnp.int32), zero)
     state = jax.lax.while_loop(go_on, iterate, state)
-    _, coefficients, reference, excess, _, evaluations = state
-    return Climb(coefficients, reference + excess, evaluations - 1)
+    _, coefficients, reference, excess, _, evaluations, lead = state
+    return Climb(coefficients, reference + excess, evaluations - 1, lead)
 
 
 def maximise(

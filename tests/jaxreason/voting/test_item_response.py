@@ -237,16 +237,49 @@ def test_renamed_options_and_agents_change_nothing():
 
 
 def test_unanswered_questions_and_options_that_do_not_exist_say_nothing():
-    answers, truth = sixty(6)
+    answers, _ = sixty(6)
     answers[40:] = -1
     other = answers.copy()
-    other[40:50] = 7  # no option
-    (before, plain), (after, votes) = vote(answers), vote(other, truth=np.where(truth > 9, 0, 4))
+    other[40:50] = 7  # no option, nor is 4 one
+    (before, plain), (after, votes) = vote(answers), vote(other, truth=np.full(ROWS, 4))
     np.testing.assert_allclose(votes.posterior, plain.posterior, atol=1e-6)
     np.testing.assert_allclose(after.log_likelihood, before.log_likelihood, rtol=1e-6)
     assert (votes.answers[40:] == -1).all()
     uniform = (np.arange(4) < NUM_OPTIONS[40:, None]) / NUM_OPTIONS[40:, None]
     np.testing.assert_allclose(votes.posterior[40:], uniform, atol=1e-5)
+
+
+def test_labels_of_unanswered_questions_say_nothing_about_the_others():
+    answers, truth = sixty(6)
+    answers[40:] = -1
+    labels = np.where(np.arange(ROWS) < 10, truth, -1)
+    more = np.where(np.arange(ROWS) >= 40, truth, labels)
+    (before, plain), (after, votes) = vote(answers, truth=labels), vote(answers, truth=more)
+    np.testing.assert_allclose(votes.posterior[:40], plain.posterior[:40], atol=1e-6)
+    np.testing.assert_allclose(votes.posterior[40:], np.eye(4)[truth[40:]], atol=1e-6)
+    for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-6)
+
+
+@pytest.mark.parametrize("labelled", [False, True], ids=["no labels", "labels"])
+def test_right_options_are_those_with_more_votes(labelled):
+    """On so little the first climb ends with the roles of right options and lures swapped."""
+    rows = "010- 000- 101- 111- 001- 100- ---0".split()
+    answers = jnp.array([[-1 if vote == "-" else int(vote) for vote in row] for row in rows])
+    truth = jnp.where(jnp.arange(7) == 6, 0, -1) if labelled else None
+    votes = item_response(answers, 2, truth=truth)
+    assert votes.answers[:4].tolist() == [0, 0, 1, 1]
+    assert (votes.accuracies[:3] > 0.4).all()
+
+
+def test_labels_may_say_that_most_votes_are_wrong():
+    """Three agents share errors on most questions: labels on all say so."""
+    answers, truth = sixty(1, (0.1, 0.1, 0.1, 0.9, 0.9), abstain=0.0)
+    shared = np.where(truth == 0, 1, 0)
+    answers[:, :3] = np.where(answers[:, :3] == truth[:, None], truth[:, None], shared[:, None])
+    parameters, votes = vote(answers, truth=truth)
+    assert votes.answers.tolist() == truth.tolist()
+    assert (parameters.lure[:3, 0] > parameters.right[:3, 0]).all()
 
 
 def test_blocks_add_up(monkeypatch):

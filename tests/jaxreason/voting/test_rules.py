@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from jaxreason.voting.dawid_skene import dawid_skene, one_coin_dawid_skene
+from jaxreason.voting.item_response import item_response
 from jaxreason.voting.low_rank import ow_i, ow_l
 from jaxreason.voting.majority import majority
 from jaxreason.voting.options import shuffle_labels, unshuffle_labels
@@ -70,12 +72,20 @@ RULES = {
         answers, num_options, max_iterations=100, **settings
     ),
 }
+MODELS = {
+    "one coin": one_coin_dawid_skene,
+    "Dawid-Skene": dawid_skene,
+    "item response": item_response,
+}
+"""Tested for the same symmetries where they are, with answers that tell one optimum."""
 RULES = {name: compiled(rule) for name, rule in RULES.items()}
+MODELS = {name: compiled(rule) for name, rule in MODELS.items()}
 LABEL_WISE = ("sp", "isp", "ow_l", "ow_i", "ow_i to a fixed point")
 """Rules that count how often each label goes with each, if there is one number of options."""
 AGENTS_APART = ("ow", "ow by category", "confidence")
 """Rules that are given something for each agent."""
-every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+every_rule = pytest.mark.parametrize("rule", (RULES | MODELS).values(), ids=RULES | MODELS)
+without_models = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 
 
 def assert_same_up_to_ties(votes, others):
@@ -219,7 +229,7 @@ def test_uniform_conditionals_make_the_majority(rule, answers):
     np.testing.assert_array_equal(votes.winners, expected.winners)
 
 
-@every_rule
+@without_models
 @pytest.mark.parametrize("by_question", [False, True])
 @given(answers=ANSWERS, permutation=st.permutations(range(3)))
 def test_relabelling_permutes_the_winners(rule, by_question, answers, permutation):
@@ -295,7 +305,7 @@ def test_order_of_agents_does_not_matter(name, by_question, answers, order):
     assert_same_up_to_ties(votes, others)
 
 
-@every_rule
+@without_models
 @given(answers=ANSWERS)
 def test_an_agent_that_always_abstains_changes_nothing(rule, answers):
     answers[:, 3] = -1
@@ -340,6 +350,33 @@ def test_wrong_numbers_of_options(rule):
         rule(answers, 2, max_options=3)
     with pytest.raises((ValueError, TypeError), match="num_options"):
         rule(answers, jnp.array([2, 2]), max_options=2)
+
+
+@every_rule
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_narrow_integers_are_as_good_as_wide_ones(rule, dtype):
+    """200 options and a question of 300: indices and sizes that an int8 does not hold."""
+    answers = np.array([[0, 100, 100, 120], [3, 3, 2, 127], [1, 1, 1, 0]])
+    settings = {"num_options": jnp.array([200, 300, 200]), "max_options": 300}
+    expected = rule(jnp.array(answers), **settings)
+    votes = rule(jnp.array(answers.astype(dtype)), **settings)
+    np.testing.assert_allclose(votes.scores, expected.scores, rtol=1e-6)
+    np.testing.assert_array_equal(votes.answers, expected.answers)
+    assert votes.answers.dtype == jnp.int32
+
+
+@every_rule
+def test_answers_that_are_no_integers_or_of_nobody(rule, as_users_run_it):
+    with pytest.raises(ValueError, match="answers must be integers.* got float32"):
+        rule(jnp.zeros((3, 4)), 3)
+    with pytest.raises(ValueError, match="one agent or more"):
+        rule(jnp.zeros((3, 0), int), 3)
+
+
+@every_rule
+def test_no_questions(rule):
+    votes = rule(jnp.zeros((0, 4), int), 3)
+    assert votes.answers.shape == (0,) and votes.scores.shape == (0, 3)
 
 
 def test_one_accuracy_an_agent():

@@ -99,6 +99,8 @@ def test_copies():
     copied = copy_answers(KEY, answers, parents=parents, rho=rho)
     np.testing.assert_array_equal(copied, answers[:, parents])
     np.testing.assert_array_equal(copy_answers(KEY, answers, parents=parents, rho=0.0), answers)
+    alone = copy_answers(KEY, answers, parents=jnp.array([-1, -1, 0]), rho=1.0)
+    np.testing.assert_array_equal(alone, answers[:, jnp.array([0, 1, 0])])
     half = copy_answers(KEY, answers, parents=parents, rho=0.5)
     np.testing.assert_allclose((half == answers).mean(axis=0), [0.5, 0.5, 1.0], atol=0.12)
     with pytest.raises((ValueError, TypeError), match="parents"):

@@ -3,6 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxreason.voting.dawid_skene import dawid_skene, one_coin_dawid_skene
+from jaxreason.voting.item_response import item_response
 from jaxreason.voting.low_rank import ow_i, ow_l
 from jaxreason.voting.majority import majority
 from jaxreason.voting.second_order import isp, sp
@@ -23,6 +25,9 @@ RULES = [
     ow_l,
     ow_i,
     wawa,
+    one_coin_dawid_skene,
+    dawid_skene,
+    item_response,
 ]
 TIE = jnp.array([[2, 0, 1, 2, 0]])
 """Options 0 and 2 of four tie, for agents of equal weight."""

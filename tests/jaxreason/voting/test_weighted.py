@@ -84,6 +84,15 @@ def test_estimates_by_category_approach_the_truth():
     np.testing.assert_allclose(found, BY_CATEGORY, atol=0.05)
 
 
+def test_an_unknown_category_has_the_mean_accuracy():
+    """-1 and 2 of two: 0.6 = (0.9 + 0.3) / 2, and not that of the last or the first category."""
+    by_category = jnp.array([[0.9, 0.3], [0.5, 0.7]])
+    weights = optimal_weights(by_category, 3, categories=jnp.array([-1, 2, 0]))
+    means = optimal_weights(jnp.array([0.6, 0.6]), 3)
+    np.testing.assert_allclose(weights[:2], [means, means], rtol=1e-5)
+    np.testing.assert_allclose(weights[2], optimal_weights(by_category[:, 0], 3), rtol=1e-5)
+
+
 def test_wrong_categories():
     answers, truth, categories = jnp.zeros((3, 2), int), jnp.zeros(3, int), jnp.zeros(3, int)
     with pytest.raises(ValueError, match="categories need num_categories"):
