@@ -57,7 +57,7 @@ def test_map_blocks_joins_rows(questions, block):
     np.testing.assert_array_equal(masked, np.arange(questions) % 2 == 0)
 
 
-@given(questions=st.integers(1, 9), block=st.integers(1, 10))
+@given(questions=st.integers(0, 9), block=st.integers(1, 10))
 def test_sum_blocks_fills_up_with_what_does_not_count(questions, block):
     """The filler is -1, False and 0: an abstention, no option, no weight."""
     answers = jnp.arange(questions)

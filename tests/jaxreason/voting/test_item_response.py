@@ -264,7 +264,7 @@ def test_labels_of_unanswered_questions_say_nothing_about_the_others():
 @pytest.mark.parametrize("labelled", [False, True], ids=["no labels", "labels"])
 def test_right_options_are_those_with_more_votes(labelled):
     """On so little the first climb ends with the roles of right options and lures swapped."""
-    rows = "010- 000- 101- 111- 001- 100- ---0".split()
+    rows = ["010-", "000-", "101-", "111-", "001-", "100-", "---0"]
     answers = jnp.array([[-1 if vote == "-" else int(vote) for vote in row] for row in rows])
     truth = jnp.where(jnp.arange(7) == 6, 0, -1) if labelled else None
     votes = item_response(answers, 2, truth=truth)
