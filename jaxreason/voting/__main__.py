@@ -5,15 +5,18 @@ import importlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jaxreason.voting.methods import DEFAULT_METHOD, METHODS
+from jaxreason.voting.methods import AUTO, METHODS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jaxreason.voting.diagnostics import Diagnosis
+    from jaxreason.voting.result import Votes
     from jaxreason.voting.table import Table
 
 DESCRIPTION = """\
@@ -37,7 +40,8 @@ calculations. Files may be CSV (.csv), Parquet (.parquet) or JSON lines (.jsonl,
 
 The written columns: task, answer, confidence (the method's probability for the answer; for methods
 without a model its share of the weighted votes), runner_up, tie, and with --labels the truth.
-Probabilities take workers to err independently, so that they are too high where workers don't.
+Confidences are too high where workers share errors in a way that the method does not know of;
+with --labels the report tells by how much.
 
 examples:
   python -m jaxreason.voting answers.csv
@@ -63,18 +67,26 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; ends with status 2 and one sentence if the input can't be used."""
     arguments = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name may hold what the terminal can't show
+            stream.reconfigure(errors="backslashreplace")
     try:
         _run(arguments)
     except RefusedError as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # whoever read the report has seen enough; the files are written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, METHODS))
-    methods = "\n".join(
-        f"  {name.ljust(width)}  {method.summary}" for name, method in METHODS.items()
-    )
+    summaries = {AUTO: "the one that the report recommends"}
+    summaries |= {name: method.summary for name, method in METHODS.items()}
+    methods = "\n".join(f"  {name.ljust(width)}  {text}" for name, text in summaries.items())
     parser = _Parser(
         prog="python -m jaxreason.voting",
         description=DESCRIPTION,
@@ -85,8 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     add("votes", type=Path, help="the table of votes")
     add(
         "--method",
-        default=DEFAULT_METHOD,
-        choices=tuple(METHODS),
+        default=AUTO,
+        choices=(AUTO, *METHODS),
         metavar="NAME",
         help="how to combine, see below (default: %(default)s)",
     )
@@ -106,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("first", "random"),
         help="who wins among equals: the first label in order, or one at random (default: first)",
     )
-    add("--seed", type=int, default=0, help="of everything random (default: 0)")
+    add("--seed", type=_seed, default=0, help="of everything random (default: 0)")
     add("--open-ended", action="store_true", help="labels mean something only within a task")
     add(
         "--duplicates",
@@ -117,8 +129,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _seed(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 2**32 - 1; got {text!r}")
+    return int(text)
+
+
 def _run(arguments: argparse.Namespace) -> None:
-    """Reads, votes, tells and writes."""
+    """Reads, votes, writes and tells."""
     modules = ("pandas", "pyarrow") + (("matplotlib",) if arguments.plot else ())
     for name in modules:
         _need(name)
@@ -130,29 +148,52 @@ def _run(arguments: argparse.Namespace) -> None:
     _check_target(output, (".csv",), inputs, arguments.force)
     if arguments.plot is not None:
         _check_target(arguments.plot, DRAWABLE, [*inputs, output], arguments.force)
-    method = METHODS[arguments.method]
-    table, parameters = _read_and_fit(arguments)
+    table = _read_table(arguments)
+    _progress("Looking at who agrees with whom")
+    diagnosis = table_rules.diagnose_table(table, seed=arguments.seed)
+    method = table_rules.choose_method(arguments.method, table, diagnosis)
+    _progress(f"Combining the votes by {method.name}")
+    parameters = table_rules.fit_table(method, table)
     votes = table_rules.vote_on_table(
         method, parameters, table, ties=arguments.ties, seed=arguments.seed
     )
     answers = table_rules.describe_answers(table, votes)
-    diagnosis = table_rules.diagnose_table(table, seed=arguments.seed)
     evaluation = None
     if arguments.labels is not None:
+        _progress("Judging it by the labels")
         answers["truth"] = table.name_options(table.truth)
         evaluation = evaluate(method, table, seed=arguments.seed)
-    print(report.report_text(table, method, votes, diagnosis, evaluation))
+    text = report.report_text(table, method, votes, diagnosis, evaluation)
     _write(output, lambda path: answers.to_csv(path, float_format="%.6g"))
-    print(f"\nWrote {output}: {report.answers_text(answers, arguments.ties)}")
+    text += f"\n\nWrote {output}: {report.answers_text(answers, arguments.ties)}"
     if arguments.plot is not None:
-        from jaxreason.voting.plot import plot_workers
+        _draw(arguments.plot, table, votes, diagnosis)
+        text += f"\nWrote {arguments.plot}."
+    print(text, flush=True)
 
-        figure = plot_workers(
-            tuple(table.workers), diagnosis, weights=report.mean_weights(table, votes)
-        )
-        kind = arguments.plot.suffix[1:].lower()
-        _write(arguments.plot, lambda path: figure.savefig(path, format=kind, dpi=150))
-        print(f"Wrote {arguments.plot}.")
+
+def _progress(text: str) -> None:
+    """Tells a person at a terminal what takes its time, which is mostly compiling."""
+    if sys.stderr.isatty():
+        print(f"{text} ...", file=sys.stderr, flush=True)
+
+
+def _draw(path: Path, table: "Table", votes: "Votes", diagnosis: "Diagnosis") -> None:
+    """Draws the workers."""
+    from jaxreason.voting.plot import plot_workers
+    from jaxreason.voting.report import mean_weights
+    from jaxreason.voting.table_rules import worker_accuracies
+
+    figure = plot_workers(
+        tuple(table.workers),
+        diagnosis,
+        accuracies=None if votes.accuracies is None else worker_accuracies(table, votes),
+        weights=mean_weights(table, votes),
+    )
+    kind = path.suffix[1:].lower()
+    with warnings.catch_warnings():  # a box stands for a letter that the font has not
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+        _write(path, lambda path: figure.savefig(path, format=kind, dpi=150))
 
 
 def _need(module: str) -> None:
@@ -165,11 +206,11 @@ def _need(module: str) -> None:
         ) from error
 
 
-def _read_and_fit(arguments: argparse.Namespace) -> tuple["Table", Any]:
-    """Reads the files and fits the method, whatever is wrong with the data comes out here."""
+def _read_table(arguments: argparse.Namespace) -> "Table":
+    """Reads the files; what is wrong with the data comes out here."""
     from jaxreason.voting.table import as_text, tabulate
     from jaxreason.voting.table_labels import DataError
-    from jaxreason.voting.table_rules import fit_table
+    from jaxreason.voting.table_rules import check_suits
 
     try:
         votes, truth = as_text(_read(arguments.votes)), None
@@ -179,7 +220,9 @@ def _read_and_fit(arguments: argparse.Namespace) -> tuple["Table", Any]:
         table = tabulate(
             votes, truth, open_ended=arguments.open_ended, duplicates=arguments.duplicates
         )
-        return table, fit_table(METHODS[arguments.method], table)
+        if arguments.method != AUTO:
+            check_suits(METHODS[arguments.method], table, table.truth)
+        return table
     except DataError as error:
         raise RefusedError(str(error)) from error
 
@@ -239,9 +282,9 @@ def _read_csv(path: Path) -> "pd.DataFrame":
         reason = str(error).splitlines()[0].removeprefix("Error tokenizing data. C error: ")
         raise RefusedError(f"{path} is no regular CSV: {reason.strip().rstrip('.')}.") from error
     heads = ["" if pd.isna(head) else head.strip() for head in data.iloc[0]]
-    heads[0] = heads[0] or "task"  # pandas leaves the head of an index empty
-    if "" in heads:
-        raise RefusedError(f"{path}: column {heads.index('') + 1} has no name in the first line.")
+    if "" in heads[1:]:  # the first may be an index's, which pandas leaves empty
+        number = heads.index("", 1) + 1
+        raise RefusedError(f"{path}: column {number} has no name in the first line.")
     data = data.iloc[1:].reset_index(drop=True)
     data.columns = pd.Index(heads)
     return data
@@ -296,6 +339,8 @@ def _check_target(path: Path, suffixes: Sequence[str], inputs: Sequence[Path], f
         raise RefusedError(f"{path} is a folder; name a file.")
     if path.exists() and not force:
         raise RefusedError(f"{path} exists; name another file, or overwrite it with --force.")
+    if not os.access(path.parent, os.W_OK):
+        raise RefusedError(f"Can't write {path}: its folder may not be written to.")
 
 
 def _write(path: Path, save: Callable[[Path], object]) -> None:

@@ -40,7 +40,7 @@ REFIT_STEPS = 30
 
 
 MIN_RESAMPLED = 10
-"""Resampling fewer questions tells nothing of how an agent fares on others."""
+"""On fewer questions an agent's agreement with others, also resampled, tells nothing."""
 
 
 @jax.tree_util.register_dataclass
@@ -64,9 +64,10 @@ class Diagnosis:
         copying: The excess as a share of what is possible: at what rate one must have copied.
         clones: Pairs that agree too often, by much and significantly.
         shared_errors: How often both of a pair give the same answer where the others outvote both.
-        accuracies: Estimated without labels, from the agreement of pairs that are not suspected.
-        accuracy_bounds: Their bootstrap intervals, nan for agents with under ten answers. That
-            difficulty makes agents look more accurate is not in them.
+        accuracies: Estimated without labels, from the agreement of pairs that are not suspected;
+            nan for agents with under ten answers.
+        accuracy_bounds: Their bootstrap intervals. That difficulty makes agents look more accurate
+            is not in them.
         worse_than_chance: Agents whose interval, with labels or else without, is below chance.
             Without labels most agents are taken to be better than chance.
         labels: The number of labelled questions that each agent answered.
@@ -195,15 +196,15 @@ def diagnose(
     errors = jnp.sqrt(jnp.square(found.standard_errors) + _prediction_variance(resampled, found))
     z_scores = (found.excess - found.usual) / errors
     votes = jnp.sum(answered, axis=0, dtype=jnp.float32)
-    identified = identified_agents(overlaps & ~found.suspected)
-    bounds = skill_to_accuracy(percentile_interval(resampled.skills, level), chance[:, None])
-    bounds = jnp.where((identified & (votes >= MIN_RESAMPLED))[:, None], bounds, jnp.nan)
-    rules = compare_rules(answers, num_options, max_options=max_options)
+    known = identified_agents(overlaps & ~found.suspected) & (votes >= MIN_RESAMPLED)
+    bounds = percentile_interval(resampled.skills, level)
+    skills = jnp.where(known[:, None], jnp.column_stack([found.skills, bounds]), jnp.nan)
+    rates = jnp.clip(skill_to_accuracy(skills, chance[:, None]), 0.0, 1.0)
     labelled = _judge(answers, answered, truth, agreement, chance, level)
-    highest = jnp.where(labelled.number > 0, labelled.bounds[:, 1], bounds[:, 1])
+    highest = jnp.where(labelled.number > 0, labelled.bounds[:, 1], rates[:, 2])
     return Diagnosis(
         votes=votes,
-        abstentions=1.0 - votes / jnp.maximum(rules.questions, 1.0),
+        abstentions=1.0 - votes / jnp.maximum(jnp.sum(answered.any(1), dtype=votes.dtype), 1.0),
         isolated=~jnp.any(overlaps, axis=1),
         chance=chance,
         agreement=agreement.rates,
@@ -215,8 +216,8 @@ def diagnose(
         copying=found.copying,
         clones=found.suspected & (z_scores > threshold) & (found.copying >= min_copying),
         shared_errors=shared_errors(answers, num_options, max_options=max_options),
-        accuracies=jnp.where(identified, skill_to_accuracy(found.skills, chance), jnp.nan),
-        accuracy_bounds=bounds,
+        accuracies=rates[:, 0],
+        accuracy_bounds=rates[:, 1:],
         worse_than_chance=highest < chance,
         labels=labelled.number,
         labelled_accuracies=labelled.accuracies,
@@ -226,7 +227,7 @@ def diagnose(
         labelled_effective=effective_agents(labelled.copying),
         difficulty=varying_difficulty(products),
         difficulty_bounds=percentile_interval(resampled.difficulty[:, None], level)[0],
-        rules=rules,
+        rules=compare_rules(answers, num_options, max_options=max_options),
     )
 
 

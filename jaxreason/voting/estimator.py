@@ -1,15 +1,19 @@
 """An estimator on tables of task, worker and label, as crowd-kit has them. Needs pandas."""
 
 import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from jaxreason.voting.methods import DEFAULT_METHOD, find_method
+from jaxreason.voting.methods import AUTO, find_method
 from jaxreason.voting.result import Votes
 from jaxreason.voting.table import Table, tabulate
 from jaxreason.voting.table_labels import DataError, listed
 from jaxreason.voting.table_rules import (
+    choose_method,
     describe_answers,
     fit_table,
     option_probabilities,
@@ -23,7 +27,8 @@ class Aggregator:
 
     The interface is that of crowd-kit, see "Learning from Crowds with Crowd-Kit" by Ustalov,
     Pavlichenko and Tseitlin (https://arxiv.org/abs/2109.08584). Data may also be a wide table,
-    see `table`. What was fitted can be applied to other tasks of the same workers.
+    see `table`, such as `data.pivot(index="task", columns="worker", values="label")`. What was
+    fitted can be applied to other tasks of the same workers.
 
     Attributes:
         labels_: The answers by task, missing where nobody voted.
@@ -34,6 +39,7 @@ class Aggregator:
             its answers if it doesn't; missing for a worker without a vote.
         weights_: The weight of each worker's vote; None if the method is no weighted vote or the
             weights differ between tasks.
+        method_: The name of the method that was fitted.
         parameters_: What the method fitted.
         notes_: What a reader of the outcome should know about the data, one sentence each.
 
@@ -51,12 +57,13 @@ class Aggregator:
     answers_: pd.DataFrame
     skills_: pd.Series
     weights_: pd.Series | None
+    method_: str
     parameters_: object
     notes_: tuple[str, ...]
 
     def __init__(
         self,
-        method: str = DEFAULT_METHOD,
+        method: str = AUTO,
         *,
         ties: str = "first",
         seed: int = 0,
@@ -66,32 +73,51 @@ class Aggregator:
         """Chooses the method.
 
         Args:
-            method: A name of `methods.METHODS`.
+            method: A name of `methods.METHODS`, or `"auto"`, the one that suits the votes, see
+                `recommendation.recommended_method`.
             ties: `"first"`, the first label in sorted order, or `"random"`.
-            seed: For `ties="random"`.
+            seed: For `ties="random"` and the choice of `"auto"`, less than 2^32.
             open_ended: Labels mean something only within a task, see `table.tabulate`.
             duplicates: What to do where a worker gave one task different labels: `"error"`,
                 `"first"` or `"last"`.
 
         Raises:
-            ValueError: If there is no such method or `ties` is something else.
+            ValueError: If there is no such method, or `ties` or `seed` is something else.
         """
         if ties not in ("first", "random"):
             raise ValueError(f"ties must be 'first' or 'random'; got {ties!r}.")
-        find_method(method)
+        if (
+            not isinstance(seed, int | np.integer)
+            or isinstance(seed, bool)
+            or not 0 <= seed < 2**32
+        ):
+            raise ValueError(f"seed must be a whole number from 0 to 2^32 - 1; got {seed!r}.")
+        if method != AUTO:
+            find_method(method)
         self.method = method
         self.ties = ties
         self.seed = seed
         self.open_ended = open_ended
         self.duplicates = duplicates
 
-    def fit(self, data: pd.DataFrame, truth: pd.Series | None = None) -> "Aggregator":
+    def __repr__(self) -> str:
+        """Returns the call that makes it, less the settings that are as by default."""
+        given = {
+            name: getattr(self, name)
+            for name, parameter in inspect.signature(Aggregator).parameters.items()
+            if name == "method" or getattr(self, name) != parameter.default
+        }
+        return f"Aggregator({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+
+    def fit(
+        self, data: pd.DataFrame, truth: pd.Series | Mapping[Any, Any] | None = None
+    ) -> "Aggregator":
         """Fits the method.
 
         Args:
             data: A table with the columns `task`, `worker` and `label`, or a wide one.
-            truth: The right labels of some tasks, by task, for methods that learn from them.
-                Answers are the method's also for those.
+            truth: The right labels of some tasks, a Series or dict by task, for methods that learn
+                from them. Answers are the method's also for those.
 
         Returns:
             Itself.
@@ -99,9 +125,10 @@ class Aggregator:
         Raises:
             DataError: If the table can't be used, or the method needs the truth and there is none.
         """
-        method = find_method(self.method)
         table = tabulate(data, truth, open_ended=self.open_ended, duplicates=self.duplicates)
+        method = choose_method(self.method, table, seed=self.seed)
         self.parameters_ = fit_table(method, table)
+        self.method_ = method.name
         votes = self._vote(table)
         self._fitted = table
         self.answers_ = describe_answers(table, votes)
@@ -152,19 +179,21 @@ class Aggregator:
         table = self._known_table(data)
         return _by_label(table, self._vote(table))
 
-    def fit_predict(self, data: pd.DataFrame, truth: pd.Series | None = None) -> pd.Series:
+    def fit_predict(
+        self, data: pd.DataFrame, truth: pd.Series | Mapping[Any, Any] | None = None
+    ) -> pd.Series:
         """Fits the method and returns the answers by task; see `fit`."""
         return self.fit(data, truth).labels_
 
     def fit_predict_proba(
-        self, data: pd.DataFrame, truth: pd.Series | None = None
+        self, data: pd.DataFrame, truth: pd.Series | Mapping[Any, Any] | None = None
     ) -> pd.DataFrame | None:
         """Fits the method and returns the probabilities; see `fit` and `predict_proba`."""
         self._check_closed()
         return self.fit(data, truth).probas_
 
     def _vote(self, table: Table) -> Votes:
-        method = find_method(self.method)
+        method = find_method(self.method_)
         return vote_on_table(method, self.parameters_, table, ties=self.ties, seed=self.seed)
 
     def _check_closed(self) -> None:
@@ -187,7 +216,7 @@ class Aggregator:
         )
         if isinstance(table.num_options, int) != isinstance(fitted.num_options, int):
             raise DataError("Either both tables, of fit and predict, have num_options, or neither.")
-        if find_method(self.method).same_options and table.max_options != fitted.max_options:
+        if find_method(self.method_).same_options and table.max_options != fitted.max_options:
             raise DataError(
                 f"The fit knows {fitted.max_options} options; a task now has {table.max_options}."
             )

@@ -9,7 +9,7 @@ import numpy as np
 from jaxreason.voting.methods import METHODS, Method
 from jaxreason.voting.resampling import wilson_interval
 from jaxreason.voting.table import Table
-from jaxreason.voting.table_rules import fit_table, vote_on_table
+from jaxreason.voting.table_rules import fit_table, option_probabilities, vote_on_table
 
 MAX_FOLDS = 5
 LEVEL = 0.95
@@ -38,6 +38,7 @@ class Evaluation(NamedTuple):
             worker left out counts as wrong. None if there are too few labels.
         picked: The workers so picked.
         gain: The method's accuracy less the majority's.
+        confidence: The mean of its probability for its answers; None as for `rule`.
     """
 
     labelled: int
@@ -48,6 +49,7 @@ class Evaluation(NamedTuple):
     best_worker: Score | None
     picked: tuple
     gain: Score | None
+    confidence: float | None
 
 
 def evaluate(method: Method, table: Table, *, seed: int = 0) -> Evaluation:
@@ -77,29 +79,30 @@ def evaluate(method: Method, table: Table, *, seed: int = 0) -> Evaluation:
     """
     known = np.flatnonzero(table.truth >= 0)
     parts = _cut(known, seed)
-    majority = _rights(METHODS["majority"], table, np.full_like(table.truth, -1))
-    blind = None
-    if method.truth != "required":
-        blind = _rights(method, table, np.full_like(table.truth, -1))
-    rule = blind if method.truth == "ignored" else None
+    unknown = np.full_like(table.truth, -1)
+    majority = _judge(METHODS["majority"], table, unknown)[0]
+    blind = None if method.truth == "required" else _judge(method, table, unknown)
+    judged = blind if method.truth == "ignored" else None
     if method.truth != "ignored" and parts:
-        rule = np.zeros(len(table.truth))
+        judged = np.zeros((2, len(table.truth)))
         for part in parts:
             truth = table.truth.copy()
             truth[part] = -1
-            rule[part] = _rights(method, table, truth)[part]
+            judged[:, part] = _judge(method, table, truth)[:, part]
+    rule = None if judged is None else judged[0]
     best, picked = _best_worker(table, parts)
     return Evaluation(
         labelled=len(known),
         folds=len(parts),
         majority=_share(majority[known]),
         rule=None if rule is None else _share(rule[known]),
-        without_labels=_share(blind[known])
+        without_labels=_share(blind[0, known])
         if blind is not None and method.truth == "optional"
         else None,
         best_worker=_share(best[known]) if parts else None,
         picked=picked,
         gain=None if rule is None else _difference(rule[known], majority[known]),
+        confidence=None if judged is None else float(judged[1, known].mean()),
     )
 
 
@@ -110,11 +113,12 @@ def _cut(known: np.ndarray, seed: int) -> list[np.ndarray]:
     return np.array_split(shuffled, folds) if folds > 1 else []
 
 
-def _rights(method: Method, table: Table, truth: np.ndarray) -> np.ndarray:
-    """Returns each task's share of the win that goes to its right option, if it is known."""
+def _judge(method: Method, table: Table, truth: np.ndarray) -> np.ndarray:
+    """Returns each task's share of the win that goes to its right option, and the confidence."""
     votes = vote_on_table(method, fit_table(method, table, truth), table)
     shares = np.asarray(votes.winners)
-    return shares[np.arange(len(shares)), np.maximum(table.truth, 0)]
+    rights = shares[np.arange(len(shares)), np.maximum(table.truth, 0)]
+    return np.stack([rights, option_probabilities(table, votes).max(axis=1)])
 
 
 def _best_worker(table: Table, parts: list[np.ndarray]) -> tuple[np.ndarray, tuple]:

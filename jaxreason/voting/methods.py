@@ -59,16 +59,21 @@ def find_method(name: str) -> Method:
         The method.
 
     Raises:
-        ValueError: If there is none; the sentence names the nearest.
+        ValueError: If there is none; the sentence names the nearest. `AUTO` is none of them.
 
     Example:
         >>> find_method("majority").summary
         'the most votes'
     """
-    if name not in METHODS:
-        near = difflib.get_close_matches(str(name), METHODS, n=1, cutoff=0.0)[0]
+    if name == AUTO:
         raise ValueError(
-            f"There is no method {name!r}; did you mean {near}? Known: {', '.join(METHODS)}."
+            "Which method auto is depends on the votes: see table_rules.choose_method."
+        )
+    if name not in METHODS:
+        known = (AUTO, *METHODS)
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"There is no method {name!r}; did you mean {near}? Known: {', '.join(known)}."
         )
     return METHODS[name]
 
@@ -264,5 +269,5 @@ _ALL = (
 METHODS = types.MappingProxyType({method.name: method for method in _ALL})
 """The methods by name."""
 
-DEFAULT_METHOD = "item-response"
-"""What the estimator and the command take unless told otherwise."""
+AUTO = "auto"
+"""Stands for the method that suits the votes, see `table_rules.choose_method`."""

@@ -10,23 +10,31 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from jaxreason.voting.diagnostics import Diagnosis
+from jaxreason.voting.table_labels import shown
 
 INK, MUTED, ACCENT, ALARM = "#1f2933", "#7b8794", "#2b6cb0", "#c05621"
 MAX_NUMBERED = 8
-MAX_NAME = 28
+MAX_TICKS = 40
 
 
 def plot_workers(
-    names: Sequence[object], diagnosis: Diagnosis, *, weights: np.ndarray | None = None
+    names: Sequence[object],
+    diagnosis: Diagnosis,
+    *,
+    accuracies: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> Figure:
     """Draws agreement, what independence doesn't explain of it, accuracies and weights.
 
-    Workers stand in the same order everywhere, the most accurate first. Pairs flagged as clones
-    are framed, workers worse than chance are of another colour.
+    Workers stand in the same order everywhere, the most accurate first. Pairs that share no
+    question are blank, pairs flagged as clones are framed, workers worse than chance are of another
+    colour.
 
     Args:
         names: The workers' names.
         diagnosis: What `diagnose` says of their answers.
+        accuracies: The workers' accuracies as the rule estimates them; by default those from their
+            agreement, with intervals.
         weights: The weight of each worker's vote, if the rule has any.
 
     Returns:
@@ -40,21 +48,24 @@ def plot_workers(
         >>> len(plot_workers(["ann", "ben", "eve"], diagnosis).axes)
         6
     """
-    order = _best_first(diagnosis)
+    estimates = np.asarray(diagnosis.accuracies if accuracies is None else accuracies, float)
+    order = np.argsort(-np.nan_to_num(estimates, nan=-1.0), kind="stable")
     numbers = [str(place) for place in range(1, len(order) + 1)]
-    named = [f"{_short(names[agent])}  {n}" for agent, n in zip(order, numbers, strict=True)]
+    named = [f"{shown(names[agent])}  {n}" for agent, n in zip(order, numbers, strict=True)]
     side, height = (float(np.clip(0.2 * len(order), low, 8.0)) for low in (3.0, 1.4))
     layout = ConstrainedLayoutEngine(hspace=0.06, wspace=0.04)
     figure = Figure(figsize=(2 * side + 3.4, side + height + 1.6), layout=layout)
     panels = figure.subplots(2, 2, height_ratios=[side, height])
     square = np.ix_(order, order)
-    blank = np.where(np.eye(len(order), dtype=bool), np.nan, 0.0)
+    met = np.asarray(diagnosis.counts)[square] > 0
+    blank = np.where(met & ~np.eye(len(order), dtype=bool), 0.0, np.nan)
     excess = np.asarray(diagnosis.excess, float)[square] + blank
     reach = max(0.1, float(np.max(np.abs(excess), initial=0.0, where=np.isfinite(excess))))
     _matrix(panels[0, 0], np.asarray(diagnosis.agreement, float)[square] + blank, "Blues", 0.0, 1.0)
     _matrix(panels[0, 1], excess, "RdBu_r", -reach, reach)
     _frame(panels[0, 1], np.asarray(diagnosis.clones)[square])
-    _draw_accuracies(panels[1, 0], diagnosis, order)
+    bounds = None if accuracies is not None else np.asarray(diagnosis.accuracy_bounds, float)[order]
+    _draw_accuracies(panels[1, 0], diagnosis, order, estimates[order], bounds)
     if weights is None:
         panels[1, 1].set_visible(False)
     else:
@@ -67,24 +78,14 @@ def plot_workers(
     )
     for axes, title in zip(panels.flat, titles, strict=True):
         axes.set_title(title, fontsize=9.5, color=INK, loc="left")
+    ticks = range(0, len(order), -(-len(order) // MAX_TICKS))
     for axes in panels[0]:
-        axes.set_xticks(range(len(order)), numbers)
+        axes.set_xticks(ticks, [numbers[tick] for tick in ticks])
     for axes, labels in zip(panels.flat, (named, numbers, named, numbers), strict=True):
-        axes.set_yticks(range(len(order)), labels)
+        axes.set_yticks(ticks, [labels[tick] for tick in ticks], parse_math=False)
         axes.tick_params(length=0, labelsize=7.5, labelcolor=INK)
         axes.spines[:].set_visible(False)
     return figure
-
-
-def _best_first(diagnosis: Diagnosis) -> np.ndarray:
-    """Orders workers by accuracy, the unknown ones last."""
-    accuracies = np.asarray(diagnosis.accuracies, float)
-    return np.argsort(-np.nan_to_num(accuracies, nan=-1.0), kind="stable")
-
-
-def _short(name: object) -> str:
-    text = str(name)
-    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
 
 
 def _matrix(axes: Axes, values: np.ndarray, colors: str, low: float, high: float) -> None:
@@ -112,14 +113,21 @@ def _frame(axes: Axes, clones: np.ndarray) -> None:
         axes.add_patch(box)
 
 
-def _draw_accuracies(axes: Axes, diagnosis: Diagnosis, order: np.ndarray) -> None:
+def _draw_accuracies(
+    axes: Axes,
+    diagnosis: Diagnosis,
+    order: np.ndarray,
+    estimates: np.ndarray,
+    bounds: np.ndarray | None,
+) -> None:
     rows = np.arange(len(order))
-    middles = np.asarray(diagnosis.accuracies, float)[order]
-    bounds = np.asarray(diagnosis.accuracy_bounds, float)[order]
     worse = np.asarray(diagnosis.worse_than_chance)[order]
-    axes.hlines(rows, bounds[:, 0], bounds[:, 1], color=ACCENT, linewidth=2.5, alpha=0.5)
+    label = "estimated by the rule"
+    if bounds is not None:
+        axes.hlines(rows, bounds[:, 0], bounds[:, 1], color=ACCENT, linewidth=2.5, alpha=0.5)
+        label = "estimated from agreement"
     colors = list(np.where(worse, ALARM, ACCENT))
-    axes.scatter(middles, rows, c=colors, s=22, zorder=3, label="estimated from agreement")
+    axes.scatter(estimates, rows, c=colors, s=22, zorder=3, label=label)
     labelled = np.asarray(diagnosis.labelled_accuracies, float)[order]
     if np.isfinite(labelled).any():
         ends = np.asarray(diagnosis.labelled_bounds, float)[order]

@@ -7,7 +7,7 @@ import numpy as np
 from jaxreason.checks import check_that
 from jaxreason.voting.diagnostics import Diagnosis
 
-MAJORITY, ONE_COIN, ITEM_RESPONSE = "majority", "one-coin", "item-response"
+MAJORITY, OW, ONE_COIN, ITEM_RESPONSE = "majority", "ow", "one-coin", "item-response"
 
 MIN_QUESTIONS = 30
 """Below this the agreement of two agents has a standard error of 0.1 to 0.2, as much as the skills
@@ -22,8 +22,8 @@ FEW_VOTES = 30
 """An agent with fewer is not known any better, however many questions others answered."""
 
 HIGH_ABSTENTION = 0.25
-"""Abstentions are rarely blind: an agent that leaves out a quarter is judged on what it finds easy,
-and its absence moves the votes on the rest."""
+"""Abstentions are rarely blind: an agent that answers a quarter less than the median one is judged
+on what it finds easy, and its absence moves the votes on the rest."""
 
 LOW_EFFECTIVE = 0.5
 """If fewer than half of the agents count, the vote is as noisy as that of half the pool."""
@@ -32,6 +32,9 @@ MIN_DIFFICULTY = 0.1
 """The lower end of the interval of `difficulty` from which it is worth modelling. Of simulated
 pools that answer equally hard questions under one in thirty exceeds it. A spread of one logit gives
 a difficulty of about 0.4 with four options and 0.8 with two."""
+
+MIN_JUDGED = 10
+"""Labelled questions that an agent must have answered to be called the best."""
 
 LABELS = "50 to 100"
 """How many labelled questions are enough for most purposes: they give an accuracy within 10 to 14
@@ -109,7 +112,7 @@ def recommended_method(diagnosis: Diagnosis) -> str:
         diagnosis: What `diagnose` found.
 
     Returns:
-        A name of `methods.METHODS`: "majority", "one-coin" or "item-response".
+        A name of `methods.METHODS`: "majority", "ow", "one-coin" or "item-response".
 
     Example:
         >>> import jax
@@ -124,11 +127,21 @@ def recommended_method(diagnosis: Diagnosis) -> str:
 
 def _rule(diagnosis: Diagnosis) -> tuple[str, str]:
     """Decides which method to take, and says why."""
+    return _if_little_is_known(diagnosis) or _by_findings(diagnosis)
+
+
+def _if_little_is_known(diagnosis: Diagnosis) -> tuple[str, str] | None:
+    """Decides if there are few agents or questions."""
     questions = int(diagnosis.rules.questions)
     voters = int(np.sum(np.asarray(diagnosis.votes) > 0))
     few = f"on {questions} question{'' if questions == 1 else 's'}"
     if voters < 2:
         return MAJORITY, "A single agent answered: its answers are the outcome under every rule."
+    if not _few_labels(diagnosis) and (voters < 3 or questions < MIN_MODELLED):
+        return OW, (
+            f"Use ow: the labels tell how good each agent is, and {few} of "
+            f"{voters} agents nothing else tells it better."
+        )
     if voters < 3:
         return MAJORITY, (
             "Use majority: with fewer than three agents nothing but labels tells which one is "
@@ -139,6 +152,12 @@ def _rule(diagnosis: Diagnosis) -> tuple[str, str]:
             f"Use majority: {few} agents are good or lucky, and nothing tells which (about "
             f"{MIN_QUESTIONS} would do)."
         )
+    return None
+
+
+def _by_findings(diagnosis: Diagnosis) -> tuple[str, str]:
+    """Decides by how the agents agree."""
+    questions = int(diagnosis.rules.questions)
     clones = bool(np.any(np.asarray(diagnosis.clones)))
     hard = float(diagnosis.difficulty_bounds[0]) > MIN_DIFFICULTY
     reasons = ["some agents agree more than their accuracies explain"] if clones else []
@@ -151,8 +170,8 @@ def _rule(diagnosis: Diagnosis) -> tuple[str, str]:
         )
     if clones:
         return MAJORITY, (
-            f"Use majority: {' and '.join(reasons)}, and {few} no model of that can be trusted "
-            f"(from about {MIN_MODELLED} on, item-response)."
+            f"Use majority: {' and '.join(reasons)}, and on {questions} questions no model of that "
+            f"can be trusted (from about {MIN_MODELLED} on, item-response)."
         )
     low, high = np.asarray(diagnosis.accuracy_bounds).T
     if np.isnan(low).all():
@@ -184,10 +203,11 @@ def _rule(diagnosis: Diagnosis) -> tuple[str, str]:
 def _turnout(diagnosis: Diagnosis, names: Sequence[str]) -> list[str]:
     """Warns of agents that answered little, or nothing that others answered."""
     votes, abstentions = np.asarray(diagnosis.votes), np.asarray(diagnosis.abstentions)
+    usual = np.median(1.0 - abstentions[votes > 0])
     silent, isolated = votes == 0, np.asarray(diagnosis.isolated) & (votes > 0)
     enough = float(diagnosis.rules.questions) >= FEW_VOTES
     few = (votes > 0) & (votes < FEW_VOTES) & enough
-    high = (abstentions > HIGH_ABSTENTION) & (votes >= FEW_VOTES)
+    high = (1.0 - abstentions < (1.0 - HIGH_ABSTENTION) * usual) & (votes >= FEW_VOTES)
     sentences = []
     if silent.any():
         sentences.append(f"Never answered: {_named(silent, names)}.")
@@ -205,8 +225,8 @@ def _turnout(diagnosis: Diagnosis, names: Sequence[str]) -> list[str]:
     if high.any():
         shares = [_percent(share) for share in abstentions]
         sentences.append(
-            f"Abstain often: {_named(high, names, shares)}. They are judged by the questions that "
-            "they chose to answer; find out why they abstain."
+            f"Abstain more often than others: {_named(high, names, shares)}. They are judged by "
+            "the questions that they chose to answer; find out why they abstain."
         )
     return sentences
 
@@ -285,6 +305,9 @@ def _independence(diagnosis: Diagnosis) -> list[str]:
     """Warns if the agents count for much fewer."""
     agents = len(diagnosis.votes)
     effective, labelled = float(diagnosis.effective), float(diagnosis.labelled_effective)
+    shared = np.asarray(diagnosis.counts)[np.triu_indices(agents, 1)]
+    if 2 * np.sum(shared >= FEW_VOTES) < len(shared):  # most pairs say little about themselves
+        return []
     if np.isfinite(labelled) and not _few_labels(diagnosis):
         if labelled < LOW_EFFECTIVE * agents:
             return [
@@ -323,31 +346,33 @@ def _difficulty(diagnosis: Diagnosis) -> list[str]:
     return [
         "Some questions are much harder than others: pairs of agents agree on the same questions, "
         f"{_percent(float(diagnosis.difficulty))} more often than chance would have it. Accuracies "
-        "estimated without labels are too high then, and their intervals don't show it; the order "
-        "of the agents is more to be trusted."
+        "estimated without labels are too high then, and their intervals don't show it."
     ]
 
 
 def _difference(diagnosis: Diagnosis, names: Sequence[str]) -> list[str]:
     """Tells how much the choice of a rule matters."""
-    rules = diagnosis.rules
-    if int(np.sum(np.asarray(diagnosis.votes) > 0)) < 3:
+    rules, votes = diagnosis.rules, np.asarray(diagnosis.votes)
+    if int(np.sum(votes > 0)) < 3:
         return []
-    if not bool(rules.ow_l.can_differ):
+    full = bool(np.all(np.asarray(diagnosis.abstentions) <= 0))
+    changed = float(rules.ow_l.overturned)
+    if full and changed == 0 and not bool(rules.ow_l.can_differ):
         sentences = ["ow-l is the same as majority here, whatever the answers."]
-    elif not bool(rules.ow_l.can_overturn):
+    elif full and changed == 0 and not bool(rules.ow_l.can_overturn):
         sentences = ["ow-l can only break ties here: no answers can make it overturn a plurality."]
     else:
-        changed = float(rules.ow_l.overturned)
         share = "none" if changed == 0 else _percent(changed, digits=1)
         sentences = [f"ow-l changes the majority's answer on {share} of the questions not tied."]
-    if not bool(rules.isp.can_overturn):
-        sentences.append("isp can only break ties.")
-    elif float(rules.isp.overturned) == 0:
-        sentences.append("isp breaks ties and changes nothing else.")
-    tied = _percent(float(rules.tied), digits=1)
-    sentences.append(f"{tied} of the questions are tied under majority.")
-    dictators = np.asarray(rules.dictators)
+    if float(rules.isp.overturned) == 0:
+        never = full and not bool(rules.isp.can_overturn)
+        sentences.append("isp can only break ties." if never else "isp changes none.")
+    tied = float(rules.tied)
+    share = _percent(tied, digits=1)
+    sentences.append(
+        f"{share} of the questions are tied under majority." if tied > 0 else "No question is tied."
+    )
+    dictators = np.asarray(rules.dictators) & (votes >= FEW_VOTES)
     if not dictators.any():
         return [" ".join(sentences)]
     return [
@@ -368,9 +393,10 @@ def _labels(diagnosis: Diagnosis, names: Sequence[str]) -> list[str]:
         ]
     sentences = []
     if _few_labels(diagnosis):
+        most = int(np.max(labels))
         sentences.append(
-            f"There are labels for {np.max(labels):,.0f} answers of an agent at most; {LABELS} "
-            "would narrow the intervals to about 10 points either way."
+            f"There are labels for {most} answer{'' if most == 1 else 's'} of an agent at most; "
+            f"{LABELS} would narrow the intervals to about 10 points either way."
         )
     low, high = np.asarray(diagnosis.labelled_bounds).T
     guessed = np.asarray(diagnosis.accuracy_bounds)
@@ -383,13 +409,14 @@ def _labels(diagnosis: Diagnosis, names: Sequence[str]) -> list[str]:
             f"{_named(overrated, names, shown)}. Hard questions, or errors that they share, make "
             "them agree."
         )
-    rates = np.nan_to_num(np.asarray(diagnosis.labelled_accuracies), nan=-1.0)
+    rates = np.where(labels >= MIN_JUDGED, diagnosis.labelled_accuracies, -1.0)
     best = int(np.argmax(rates))
-    ends = f"{_percent(low[best])} to {_percent(high[best])}"
-    sentences.append(
-        f"The best agent by the labels is {names[best]}, right on {_percent(rates[best])} of them "
-        f"({ends}): compare the vote with that before you prefer it."
-    )
+    if rates[best] >= 0:
+        ends = f"{_percent(low[best])} to {_percent(high[best])}"
+        sentences.append(
+            f"The best agent by the labels is {names[best]}, right on {_percent(rates[best])} of "
+            f"them ({ends}): compare the vote with that before you prefer it."
+        )
     return sentences
 
 

@@ -1,5 +1,6 @@
 """What a vote found, as text for people. Needs pandas."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,14 +9,15 @@ import pandas as pd
 
 from jaxreason.voting.diagnostics import Diagnosis
 from jaxreason.voting.evaluation import Evaluation, Score
-from jaxreason.voting.methods import Method
-from jaxreason.voting.recommendation import recommend
+from jaxreason.voting.methods import METHODS, Method
+from jaxreason.voting.recommendation import recommend, recommended_method
 from jaxreason.voting.result import Votes
 from jaxreason.voting.table import Table
-from jaxreason.voting.table_labels import counted, listed
-from jaxreason.voting.table_rules import worker_accuracies
+from jaxreason.voting.table_labels import counted, listed, shown
+from jaxreason.voting.table_rules import vote_on_table, worker_accuracies
 
 MAX_PAIRS = 10
+WIDTH = 100
 
 
 class Column(NamedTuple):
@@ -86,13 +88,13 @@ def report_text(
         f"{counted(given, 'vote')}; {_options_text(table)}."
     )
     paragraphs = [
-        size,
-        "\n".join(f"Note: {note}" for note in table.notes),
-        f"Method {method.name}: {method.summary}.",
+        _wrapped([size]),
+        _wrapped([f"Note: {note}" for note in table.notes]),
+        _wrapped(_method_text(table, method, votes, diagnosis)),
         _workers_text(table, method, votes, diagnosis),
         _clones_text(table, diagnosis),
         "" if evaluation is None else _evaluation_text(evaluation, method),
-        "\n".join(recommend(diagnosis, tuple(map(str, table.workers)))),
+        _wrapped(recommend(diagnosis, [shown(name) for name in table.workers])),
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
@@ -151,6 +153,31 @@ def mean_weights(table: Table, votes: Votes) -> np.ndarray | None:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
+def _wrapped(sentences: Sequence[str]) -> str:
+    """Starts each sentence on a line, none longer than a terminal is wide."""
+    wrap = textwrap.TextWrapper(WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(wrap.fill(sentence) for sentence in sentences)
+
+
+def _method_text(
+    table: Table, method: Method, votes: Votes, diagnosis: Diagnosis
+) -> tuple[str, ...]:
+    """Names the method, tells whether it is the one to take, and what it changes."""
+    best = recommended_method(diagnosis)
+    advice = "as recommended below" if best == method.name else f"recommended below: {best}"
+    sentences = (f"Method {method.name} ({advice}): {method.summary}.",)
+    if method.name == "majority":
+        return sentences
+    leading = np.asarray(vote_on_table(METHODS["majority"], None, table).winners) > 0
+    untied = leading.sum(axis=1) == 1
+    others = untied & (leading.argmax(axis=1) != np.asarray(votes.answers))
+    return (
+        *sentences,
+        f"Its answer is not the one with the most votes on {others.sum():,} of "
+        f"{counted(int(untied.sum()), 'task')} without a tie.",
+    )
+
+
 def _options_text(table: Table) -> str:
     if table.meanings is not None:
         return "open-ended answers"
@@ -168,24 +195,29 @@ def _workers_text(table: Table, method: Method, votes: Votes, diagnosis: Diagnos
     estimates = np.asarray(diagnosis.accuracies, float)
     bounds = np.asarray(diagnosis.accuracy_bounds, float)
     columns = [
-        Column("worker", [str(name) for name in table.workers], numeric=False),
+        Column("worker", [shown(name) for name in table.workers], numeric=False),
         Column("answered", [_percent(share) for share in shares]),
-        Column("accuracy", [_percent(value) for value in estimates]),
-        Column("95% interval", [_interval(low, high) for low, high in bounds]),
-    ]
-    notes = [
-        "accuracy: from how often workers agree (- where that can't tell): too high where they err "
-        "together, as on hard tasks.",
     ]
     rates = [_percent(value) for value in worker_accuracies(table, votes)]
-    columns.append(Column(f"by {method.name}", rates))
-    what = "what the method goes by" if votes.accuracies is not None else "siding with its answers"
-    notes.append(f"by {method.name}: {what}.")
+    if votes.accuracies is None:
+        columns.append(Column("sides with it", rates))
+        notes = [f"sides with it: how often the worker's vote is the answer of {method.name}."]
+    else:
+        columns.append(Column("accuracy", rates))
+        notes = [f"accuracy: as {method.name} estimates it."]
     weights = mean_weights(table, votes)
     if weights is not None:
         columns.append(Column("weight", ["-" if np.isnan(w) else f"{w:.2f}" for w in weights]))
         if np.asarray(votes.weights).ndim == 2:
             notes.append("weight: the mean over the worker's votes; it depends on the task.")
+    columns += [
+        Column("by agreement", [_percent(value) for value in estimates]),
+        Column("95% interval", [_interval(low, high) for low, high in bounds]),
+    ]
+    notes.append(
+        "by agreement: the accuracy that explains how often workers agree (- where that can't "
+        "tell): too high where they err together, as on hard tasks."
+    )
     labels = np.asarray(diagnosis.labels)
     if (labels > 0).any():
         right = np.asarray(diagnosis.labelled_accuracies, float)
@@ -197,7 +229,7 @@ def _workers_text(table: Table, method: Method, votes: Votes, diagnosis: Diagnos
         ]
         columns.append(Column("95% interval", known))
         notes.append("on labels: the share right of the labelled tasks that the worker answered.")
-    return "\n".join([aligned(columns), *notes])
+    return "\n".join([aligned(columns), _wrapped(notes)])
 
 
 def _clones_text(table: Table, diagnosis: Diagnosis) -> str:
@@ -209,9 +241,10 @@ def _clones_text(table: Table, diagnosis: Diagnosis) -> str:
     if not pairs:
         return "No two workers agree more than their accuracies explain."
     pairs = sorted(pairs, key=lambda pair: -copying[pair])
-    first = [f"{table.workers[i]} and {table.workers[j]}" for i, j in pairs[:MAX_PAIRS]]
+    names = [shown(name) for name in table.workers]
+    first = [f"{names[i]} and {names[j]}" for i, j in pairs[:MAX_PAIRS]]
     rates, predicted = np.asarray(diagnosis.agreement), np.asarray(diagnosis.predicted)
-    shown = aligned(
+    listing = aligned(
         [
             Column("pair", first, numeric=False),
             Column("agreement", [f"{rates[pair]:.2f}" for pair in pairs[:MAX_PAIRS]]),
@@ -225,7 +258,7 @@ def _clones_text(table: Table, diagnosis: Diagnosis) -> str:
         f"{counted(len(pairs), 'pair')} of workers that agree more than their accuracies explain "
         "(agreement: 0 by chance, 1 always):"
     )
-    return "\n".join([head, shown, *tail])
+    return "\n".join([head, listing, *tail])
 
 
 def _evaluation_text(evaluation: Evaluation, method: Method) -> str:
@@ -256,7 +289,12 @@ def _evaluation_text(evaluation: Evaluation, method: Method) -> str:
             f"{method.name} less majority: {100 * gain.mean:+.1f} points "
             f"(95% interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f})."
         )
-    return "\n".join([*lines, *_grounds(evaluation, method)])
+    if evaluation.confidence is not None:
+        lines.append(
+            f"Mean confidence of {method.name} on them: {_percent(evaluation.confidence)}; so much "
+            "more than it is right, or less, is what to take off its confidences or add."
+        )
+    return "\n".join([*lines, _wrapped(_grounds(evaluation, method))])
 
 
 def _grounds(evaluation: Evaluation, method: Method) -> list[str]:
@@ -269,7 +307,7 @@ def _grounds(evaluation: Evaluation, method: Method) -> list[str]:
     parts = f"the labelled tasks were cut in {evaluation.folds} parts at random"
     judged = "each was judged with the labels of the others alone"
     lines.append(f"By the other labels: {parts}, {judged}.")
-    picked = ", ".join(map(str, evaluation.picked))
+    picked = ", ".join(map(shown, evaluation.picked))
     lines.append(f"Best single worker so picked: {picked}. A task left out counts as wrong.")
     if method.truth != "ignored":
         lines.append("The answers written come from a fit with all labels.")

@@ -1,16 +1,19 @@
 """Tables of votes turned into arrays; every trouble is told. Needs pandas.
 
 A long table has the columns `task`, `worker` and `label`, one vote a row. A wide table has one
-row a task: its first column names the task, every other column holds one worker's labels. An empty
-cell is an abstention. A column `num_options` says how many options a task has, see
-`table_options`.
+row a task: the column `task` or `question`, or else the first, names the task, every other column
+holds one worker's labels. An empty cell is an abstention. A column `num_options` says how many
+options a task has, see `table_options`.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from jaxreason.voting.table_columns import LONG_COLUMNS, usual_names, wide_columns
 from jaxreason.voting.table_labels import (
     DataError,
     check_kinds,
@@ -18,18 +21,13 @@ from jaxreason.voting.table_labels import (
     counted,
     listed,
     notes_on_labels,
+    notes_on_spelling,
+    notes_on_words,
     plain,
+    quoted,
 )
 from jaxreason.voting.table_options import choose_options
-from jaxreason.voting.table_votes import (
-    DUPLICATES,
-    LONG_COLUMNS,
-    LooseVotes,
-    check_columns,
-    read_truth,
-    read_votes,
-    worker_columns,
-)
+from jaxreason.voting.table_votes import DUPLICATES, LooseVotes, read_truth, read_votes
 
 MAX_CELLS = 2**30
 
@@ -74,7 +72,7 @@ class Table:
 
 def tabulate(
     data: pd.DataFrame,
-    truth: pd.Series | None = None,
+    truth: pd.Series | Mapping[Any, Any] | None = None,
     *,
     open_ended: bool = False,
     duplicates: str = "error",
@@ -89,8 +87,8 @@ def tabulate(
         truth: Right labels by task, missing where unknown.
         open_ended: Labels mean something only within a task, such as the results of calculations:
             equal ones are one option, and each task has one more, "none of these".
-        duplicates: What to do where a worker gave one task different labels: `"error"`, or count
-            the `"first"` or the `"last"`. The same label twice counts once.
+        duplicates: What to do where a worker gave one task different labels in a long table:
+            `"error"`, or count the `"first"` or the `"last"`. The same label twice counts once.
         labels: The labels in the order of the options, if others must not occur; by default all
             that occur, sorted.
 
@@ -109,7 +107,9 @@ def tabulate(
         '1 of 4 labels is missing and counts as an abstention.'
     """
     if duplicates not in DUPLICATES:
-        raise DataError(f"duplicates must be one of {listed(DUPLICATES)}; got {duplicates!r}.")
+        raise DataError(
+            f"duplicates must be one of {listed(DUPLICATES)}; got {quoted(duplicates)}."
+        )
     votes = read_votes(data)
     right = read_truth(truth, votes.tasks, duplicates)
     found = pd.concat([votes.found, right.found], ignore_index=True)
@@ -128,6 +128,7 @@ def tabulate(
         workers=votes.workers,
     )
     notes += [*notes_on_places, *_notes_on_turnout(votes, codes, answers)]
+    notes += notes_on_spelling("Labels", distinct) + notes_on_words(distinct)
     notes += [] if open_ended else notes_on_labels(answers, distinct, votes.workers)
     return Table(
         answers=options.answers,
@@ -138,34 +139,37 @@ def tabulate(
         labels=options.labels.rename("label"),
         meanings=options.meanings,
         truth=options.truth,
-        notes=(*notes, *right.notes, *options.notes),
+        notes=(*votes.notes, *notes, *right.notes, *options.notes),
     )
 
 
 def as_text(data: pd.DataFrame) -> pd.DataFrame:
-    """Returns the table with every value but `num_options` as text, to compare files with others.
+    """Returns the table with names and labels as text, to compare files with others.
 
     Whole numbers are written without ".0", which pandas gives them beside missing values.
 
     Args:
         data: A long or wide table, or one of the columns `task` and `label`.
 
+    Returns:
+        The table, its columns named as by `usual_names`. Columns not used are as they were.
+
     Raises:
         DataError: If types are mixed, such as 1 and "1".
 
     Example:
-        >>> as_text(pd.DataFrame({"task": [1, 2], "label": [3.0, None]}))["label"].tolist()
+        >>> as_text(pd.DataFrame({"Task": [1, 2], "label": [3.0, None]}))["label"].tolist()
         ['3', None]
     """
-    check_columns(data)
-    is_long = bool(set(LONG_COLUMNS[1:]) & set(data.columns))
-    if not is_long:
-        check_kinds("Labels", [data[name] for name in worker_columns(data)])
-    texts = data.copy()
-    for name in data.columns:
-        if name != "num_options":
-            check_kinds(f"Values in the column {name!r}", [data[name]])
-            texts[name] = _as_texts(data[name])
+    texts = usual_names(data)
+    used: list = [name for name in LONG_COLUMNS if name in texts.columns]
+    if not set(LONG_COLUMNS[1:]) & set(used):
+        task, workers = wide_columns(texts)
+        check_kinds("Labels", [texts[name] for name in workers])
+        used = [task, *workers] if workers else []
+    for name in used:
+        check_kinds(f"Values in the column {quoted(name)}", [texts[name]])
+        texts[name] = _as_texts(texts[name])
     return texts
 
 
@@ -203,9 +207,7 @@ def _place(
         for cell in chosen[:3]:
             given_there = labels[pd.unique(codes[cells == cell])]
             task, worker = votes.tasks[cell // workers], votes.workers[cell % workers]
-            told.append(
-                f"{listed(given_there)} by worker {plain(worker)!r} on task {plain(task)!r}"
-            )
+            told.append(f"{listed(given_there)} by worker {quoted(worker)} on task {quoted(task)}")
         more = f" and {len(chosen) - 3:,} more" if len(chosen) > 3 else ""
         return "; ".join(told) + more
 

@@ -1,13 +1,16 @@
 """Labels of votes: their types, spellings and order. Needs pandas."""
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 MISSING_WORDS = ("n/a", "na", "nan", "none", "null")
+MAX_SHOWN = 40
+"""How much of a name stands in a message."""
 
 
 class DataError(ValueError):
@@ -28,22 +31,59 @@ class Labels(NamedTuple):
     notes: list[str]
 
 
-def listed(values: Iterable, *, most: int = 3, total: int | None = None) -> str:
-    """Lists the first few values in words, as Python writes them.
+def shown(name: object) -> str:
+    r"""Returns a name for a message: nothing that isn't printable, and cut if long.
+
+    Args:
+        name: The name of a task or worker, or a label.
+
+    Example:
+        >>> print(shown("two\nlines"))
+        two\nlines
+        >>> print(shown("a" * 50))
+        aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…
+    """
+    text = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode()
+        for char in str(plain(name))[: MAX_SHOWN + 1]
+    )
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
+
+
+def quoted(value: object) -> str:
+    """Returns a value for a message, `shown`, text in quotes.
+
+    Example:
+        >>> quoted("cat"), quoted(np.int64(3))
+        ("'cat'", '3')
+    """
+    mark = '"' if "'" in str(value) else "'"
+    return f"{mark}{shown(value)}{mark}" if isinstance(value, str) else shown(value)
+
+
+def listed(
+    values: Iterable,
+    *,
+    most: int = 3,
+    total: int | None = None,
+    show: Callable[[object], str] = quoted,
+) -> str:
+    """Lists the first few values in words, text in quotes.
 
     Args:
         values: What to list.
         most: How many to name.
         total: How many there are, if more than `values`.
+        show: Writes a value; `shown` leaves the quotes out.
 
     Example:
         >>> listed(["a", "b", "c", "d", "e"])
         "'a', 'b', 'c' and 2 more"
     """
     values = list(values)
-    shown = [repr(plain(value)) for value in values[:most]]
-    others = (len(values) if total is None else total) - len(shown)
-    return ", ".join(shown) + (f" and {others:,} more" if others else "")
+    first = [show(value) for value in values[:most]]
+    others = (len(values) if total is None else total) - len(first)
+    return ", ".join(first) + (f" and {others:,} more" if others else "")
 
 
 def counted(count: int, noun: str) -> str:
@@ -84,10 +124,31 @@ def check_kinds(what: str, columns: Sequence[pd.Series]) -> None:
         for value in _one_of_each_type(column):
             found.setdefault(_kind(what, value), value)
     if len(found) > 1:
-        shown = " and ".join(f"{kind} such as {value!r}" for kind, value in found.items())
+        given = " and ".join(f"{kind} such as {quoted(value)}" for kind, value in found.items())
         raise DataError(
-            f"{what} must be of one type; got {shown}. Make them one, for example all text."
+            f"{what} must be of one type; got {given}. Make them one, for example all text."
         )
+
+
+def check_text(what: str, names: Iterable) -> None:
+    """Checks that names can be written to a file.
+
+    Args:
+        what: What the names are, to begin the sentence with.
+        names: Names; those that are no text are passed over.
+
+    Raises:
+        DataError: If text holds half a surrogate pair, which UTF-8 can't encode.
+
+    Example:
+        >>> check_text("Workers", ["ann", 3])
+    """
+    for name in names:
+        if isinstance(name, str) and re.search(r"[\ud800-\udfff]", name):
+            raise DataError(
+                f"{what} must be text that UTF-8 can encode; {quoted(name)} is not, for it holds "
+                "half a surrogate pair: write another character there."
+            )
 
 
 def clean_labels(found: pd.Series) -> Labels:
@@ -103,7 +164,7 @@ def clean_labels(found: pd.Series) -> Labels:
         The distinct labels and the place of each found one.
 
     Raises:
-        DataError: If types are mixed.
+        DataError: If types are mixed, or text can't be encoded.
 
     Example:
         >>> labels, places, _ = clean_labels(pd.Series(["10", " ", "9", "9"], dtype=object))
@@ -111,6 +172,7 @@ def clean_labels(found: pd.Series) -> Labels:
         (['9', '10'], [1, -1, 0, 0])
     """
     check_kinds("Labels", [found])
+    check_text("Labels", found)
     values = [plain(value) for value in found]
     notes = []
     if values and isinstance(values[0], str):
@@ -130,8 +192,54 @@ def clean_labels(found: pd.Series) -> Labels:
     return Labels(pd.Index(distinct), places, notes)
 
 
+def notes_on_spelling(what: str, names: pd.Index) -> list[str]:
+    """Tells of names that are perhaps meant to be one.
+
+    Args:
+        what: What the names are, to begin the sentence with.
+        names: The distinct names.
+
+    Returns:
+        At most one sentence.
+
+    Example:
+        >>> notes_on_spelling("Workers", pd.Index(["Ann", "ben", "ann "]))
+        ["Workers that differ only in case or spaces count as different: 'Ann', 'ann '."]
+    """
+    folded = {name: name.strip().casefold() for name in names if isinstance(name, str)}
+    count = Counter(folded.values())
+    alike = sorted((name for name in folded if count[folded[name]] > 1), key=folded.__getitem__)
+    if not alike:
+        return []
+    return [f"{what} that differ only in case or spaces count as different: {listed(alike)}."]
+
+
+def notes_on_words(labels: pd.Index) -> list[str]:
+    """Tells of labels that read as if there was none.
+
+    Args:
+        labels: The distinct labels.
+
+    Returns:
+        At most one sentence.
+
+    Example:
+        >>> notes_on_words(pd.Index(["cat", "NaN"]))
+        ["The text 'NaN' counts as a label; only an empty cell is an abstention."]
+    """
+    words = [
+        label
+        for label in labels
+        if isinstance(label, str) and label.strip().casefold() in MISSING_WORDS
+    ]
+    if not words:
+        return []
+    count = "text {} counts as a label" if len(words) == 1 else "texts {} count as labels"
+    return [f"The {count.format(listed(words))}; only an empty cell is an abstention."]
+
+
 def notes_on_labels(answers: np.ndarray, labels: pd.Index, workers: pd.Index) -> list[str]:
-    """Tells of labels that look like mistakes.
+    """Tells of labels, the same for every task, that look like mistakes.
 
     Args:
         answers: Places in `labels`, -1 for abstentions, `[question, agent]`.
@@ -142,25 +250,13 @@ def notes_on_labels(answers: np.ndarray, labels: pd.Index, workers: pd.Index) ->
         One sentence for each kind of doubt.
 
     Example:
-        >>> notes_on_labels(np.array([[0, 1]]), pd.Index(["NA", "na"]), pd.Index(["a", "b"]))[0]
-        "Labels that differ only in case or spaces count as different: 'NA', 'na'."
+        >>> notes_on_labels(np.array([[0, 0]]), pd.Index(["cat"]), pd.Index(["ann", "ben"]))
+        ["Every vote is 'cat': there is nothing to decide."]
     """
     votes = np.bincount(answers[answers >= 0], minlength=len(labels))
     notes = []
     if (votes > 0).sum() == 1:
         notes.append(f"Every vote is {listed(labels[votes > 0])}: there is nothing to decide.")
-    texts = [label for label in labels if isinstance(label, str)]
-    folded = [label.strip().casefold() for label in texts]
-    alike = [text for text, short in zip(texts, folded, strict=True) if folded.count(short) > 1]
-    if alike:
-        notes.append(
-            f"Labels that differ only in case or spaces count as different: {listed(alike)}."
-        )
-    words = [text for text, short in zip(texts, folded, strict=True) if short in MISSING_WORDS]
-    if words:
-        notes.append(
-            f"{listed(words)} counts as an answer; leave the cell empty where a worker abstained."
-        )
     return notes + _notes_on_loners(answers, votes, workers)
 
 
@@ -198,7 +294,7 @@ def _kind(what: str, value: object) -> str:
     if isinstance(value, int | float):
         return "numbers"
     raise DataError(
-        f"{what} must be text, numbers or truth values; got {type(value).__name__} {value!r}."
+        f"{what} must be text, numbers or truth values; got {type(value).__name__} {shown(value)}."
     )
 
 

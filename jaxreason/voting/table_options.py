@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from jaxreason.voting.table_labels import DataError, counted, listed, plain
+from jaxreason.voting.table_labels import DataError, counted, listed, plain, quoted
 
-MAX_LABELS = 1000
+MAX_OPTIONS = 1000
 
 
 class Options(NamedTuple):
@@ -107,9 +107,9 @@ def _shared(
                 f"{listed(labels[places < 0])}."
             )
         answers, truth, labels = _look_up(places, answers), _look_up(places, truth), known
-    if len(labels) > MAX_LABELS:
+    if len(labels) > MAX_OPTIONS:
         raise DataError(
-            f"At most {MAX_LABELS:,} labels can be options of every task; got {len(labels):,}, "
+            f"At most {MAX_OPTIONS:,} labels can be options of every task; got {len(labels):,}, "
             f"such as {listed(labels)}. If they can be compared only within a task, the answers "
             "are open-ended: say so."
         )
@@ -156,13 +156,13 @@ def _multiple_choice(
     wrong_truth = np.flatnonzero((truth >= num_options) | (truth < -1))
     if len(outside) or len(wrong_truth):
         row = outside[0, 0] if len(outside) else wrong_truth[0]
-        who = f"worker {plain(workers[outside[0, 1]])!r}" if len(outside) else "the truth"
+        who = f"worker {quoted(workers[outside[0, 1]])}" if len(outside) else "the truth"
         code = answers[row, outside[0, 1]] if len(outside) else truth[row]
         label = plain(labels[np.flatnonzero(numbers == code)[0]])
         count = num_options[row]
         raise DataError(
-            f"Task {plain(tasks[row])!r} has {count} options, {listed(names[:1])} to "
-            f"{listed(names[count - 1 : count])}; {who} has {label!r} "
+            f"Task {quoted(tasks[row])} has {count} options, {listed(names[:1])} to "
+            f"{listed(names[count - 1 : count])}; {who} has {quoted(label)} "
             f"({counted(len(outside) + len(wrong_truth), 'such label')} in all). "
             "Leave the cell empty where a worker abstained."
         )
@@ -179,8 +179,9 @@ def _positions(labels: pd.Index, width: int) -> tuple[np.ndarray, pd.Index]:
             letters = [chr(ord(first) + number) for number in range(width)]
             return np.array([ord(text) - ord(first) for text in texts], np.int32), pd.Index(letters)
     if all(re.fullmatch(r"-?\d+", text) for text in texts):
-        numbers = np.array([int(text) for text in texts], np.int64)
-        numbers = np.where(numbers < 0, numbers - 1, np.minimum(numbers, np.iinfo(np.int32).max))
+        limit = np.iinfo(np.int32).max
+        numbers = np.clip(np.array([float(text) for text in texts]), 1 - limit, limit)
+        numbers = np.where(numbers < 0, numbers - 1, numbers)
         whole = pd.Index(range(width))
         names = whole.astype(str) if isinstance(labels[0], str) else whole
         return numbers.astype(np.int32), names

@@ -8,13 +8,43 @@ import numpy as np
 import pandas as pd
 
 from jaxreason.voting.diagnostics import Diagnosis, diagnose
-from jaxreason.voting.methods import Method, compiled, probabilities
+from jaxreason.voting.methods import AUTO, Method, compiled, find_method, probabilities
+from jaxreason.voting.recommendation import recommended_method
 from jaxreason.voting.result import Votes
 from jaxreason.voting.table import Table
 from jaxreason.voting.table_labels import DataError
 from jaxreason.voting.ties import best_options
 
 _diagnose = compiled(diagnose)
+
+
+def choose_method(
+    name: str, table: Table, diagnosis: Diagnosis | None = None, *, seed: int = 0
+) -> Method:
+    """Returns the method of a name, and for "auto" the one that suits the votes.
+
+    Args:
+        name: One of `methods.METHODS`, or "auto".
+        table: The votes.
+        diagnosis: What `diagnose_table` finds; by default it is asked, if need be.
+        seed: Of the bootstrap.
+
+    Returns:
+        The method, see `recommendation.recommended_method`.
+
+    Raises:
+        ValueError: If there is no such method.
+
+    Example:
+        >>> from jaxreason.voting.table import tabulate
+        >>> votes = pd.DataFrame({"task": [1, 2], "ann": ["a", "b"], "ben": ["a", "a"]})
+        >>> choose_method("isp", tabulate(votes)).name
+        'isp'
+    """
+    if name != AUTO:
+        return find_method(name)
+    found = diagnose_table(table, seed=seed) if diagnosis is None else diagnosis
+    return find_method(recommended_method(found))
 
 
 def fit_table(method: Method, table: Table, truth: np.ndarray | None = None) -> Any:
@@ -41,24 +71,43 @@ def fit_table(method: Method, table: Table, truth: np.ndarray | None = None) -> 
         [0.75, 0.75]
     """
     truth = table.truth if truth is None else truth
-    if method.same_options and table.meanings is not None:
-        raise DataError(
-            f"The method {method.name} needs labels that mean the same in every task; open-ended "
-            "answers don't. Take another one."
-        )
-    known = bool((truth >= 0).any())
-    if method.truth == "required" and not known:
-        raise DataError(
-            f"The method {method.name} estimates accuracies from labelled tasks; give the truth of "
-            "some, or take a method that needs none."
-        )
-    reads_truth = known and method.truth != "ignored"
+    check_suits(method, table, truth)
+    reads_truth = bool((truth >= 0).any()) and method.truth != "ignored"
     return method.fit(
         jnp.asarray(table.answers),
         num_options=_num_options(table),
         max_options=table.max_options,
         truth=jnp.asarray(truth) if reads_truth else None,
     )
+
+
+def check_suits(method: Method, table: Table, truth: np.ndarray) -> None:
+    """Checks that a method can be fitted to a table.
+
+    Args:
+        method: One of `methods.METHODS`.
+        table: The votes.
+        truth: The right option of each task, -1 where the method must not know it.
+
+    Raises:
+        DataError: If the method needs the truth and there is none, or needs labels that mean the
+            same in every task and they don't.
+
+    Example:
+        >>> from jaxreason.voting.table import tabulate
+        >>> table = tabulate(pd.DataFrame({"task": [1, 2], "ann": ["a", "b"], "ben": ["a", "a"]}))
+        >>> check_suits(find_method("wawa"), table, table.truth)
+    """
+    if method.same_options and table.meanings is not None:
+        raise DataError(
+            f"The method {method.name} needs labels that mean the same in every task; open-ended "
+            "answers don't. Take another one."
+        )
+    if method.truth == "required" and not (truth >= 0).any():
+        raise DataError(
+            f"The method {method.name} estimates accuracies from labelled tasks; give the truth of "
+            "some, or take a method that needs none."
+        )
 
 
 def vote_on_table(

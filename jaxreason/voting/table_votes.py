@@ -1,13 +1,23 @@
 """Votes and truth as pandas holds them, turned into places in lists. Needs pandas."""
 
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from jaxreason.voting.table_labels import DataError, check_kinds, counted, listed, plain
+from jaxreason.voting.table_columns import Columns, check_rows, read_columns
+from jaxreason.voting.table_labels import (
+    DataError,
+    check_kinds,
+    check_text,
+    counted,
+    listed,
+    notes_on_spelling,
+    quoted,
+)
+from jaxreason.voting.table_options import MAX_OPTIONS
 
-LONG_COLUMNS = ("task", "worker", "label")
 DUPLICATES = ("error", "first", "last")
 
 
@@ -22,6 +32,7 @@ class LooseVotes(NamedTuple):
         label: The place of each entry's label in `found`, -1 if the cell is empty.
         found: The labels, some perhaps more than once.
         num_options: The column `num_options`, one number a task, or None.
+        notes: What a reader should know.
     """
 
     tasks: pd.Index
@@ -31,6 +42,7 @@ class LooseVotes(NamedTuple):
     label: np.ndarray
     found: pd.Series
     num_options: np.ndarray | None
+    notes: list[str]
 
 
 class LooseTruth(NamedTuple):
@@ -47,75 +59,34 @@ class LooseTruth(NamedTuple):
     notes: list[str]
 
 
-def worker_columns(data: pd.DataFrame) -> list:
-    """Returns the columns of a wide table that hold a worker's labels.
-
-    Example:
-        >>> worker_columns(pd.DataFrame(columns=["question", "num_options", "ann", "ben"]))
-        ['ann', 'ben']
-    """
-    return [name for name in data.columns[1:] if name != "num_options"]
-
-
-def check_columns(data: pd.DataFrame) -> None:
-    """Checks that no two columns have the same name.
-
-    Args:
-        data: A table.
-
-    Raises:
-        DataError: If two have.
-
-    Example:
-        >>> check_columns(pd.DataFrame(columns=["task", "ann"]))
-    """
-    columns = list(data.columns)
-    twice = sorted({str(name) for name in columns if columns.count(name) > 1})
-    if twice:
-        raise DataError(f"Every column needs a name of its own; several are named {listed(twice)}.")
-
-
 def read_votes(data: pd.DataFrame) -> LooseVotes:
     """Reads a long or wide table, told apart by their columns.
 
     Args:
-        data: A long table has the columns `task`, `worker`, `label`; a wide one has the task first
-            and then one column a worker. A column `num_options` belongs to the task.
+        data: A long table has the columns `task`, `worker`, `label`; a wide one has a column `task`
+            or `question`, or else the tasks first, and one column a worker. A column `num_options`
+            belongs to the task.
 
     Returns:
         The votes.
 
     Raises:
-        DataError: If a column is missing, there is no row, a task or worker has no name, types are
-            mixed, or `num_options` is not a whole number of at least 1, the same for each task.
+        DataError: If it is no DataFrame, a column is missing, there is no row, a task or worker has
+            no name, a wide table repeats a task, types are mixed, or `num_options` is not a whole
+            number from 1 to `MAX_OPTIONS`, the same for each task.
 
     Example:
         >>> votes = read_votes(pd.DataFrame({"task": ["t"], "ann": [1], "ben": [2]}))
         >>> votes.worker.tolist(), votes.label.tolist(), votes.found.tolist()
         ([0, 1], [0, 1], [1, 2])
     """
-    check_columns(data)
-    columns = list(data.columns)
-    if len(data) == 0:
-        told = listed(columns, most=8) or "none"
-        raise DataError(f"The table holds no votes: it has no row (columns: {told}).")
-    missing = [name for name in LONG_COLUMNS if name not in columns]
-    if not missing:
-        return _read_long(data)
-    if "worker" in columns or "label" in columns:
-        raise DataError(
-            f"A long table needs the columns task, worker and label; {listed(missing)} is missing "
-            f"among {listed(columns, most=8)}. (A wide table has no column worker or label.)"
-        )
-    if not worker_columns(data):
-        raise DataError(
-            "A table of votes is long (columns task, worker, label) or wide (the task first, then "
-            f"one column a worker); got {listed(columns, most=8)}."
-        )
-    return _read_wide(data)
+    columns = read_columns(data)
+    return _read_long(columns) if columns.workers is None else _read_wide(columns, columns.workers)
 
 
-def read_truth(truth: pd.Series | None, tasks: pd.Index, duplicates: str) -> LooseTruth:
+def read_truth(
+    truth: pd.Series | Mapping[Any, Any] | None, tasks: pd.Index, duplicates: str
+) -> LooseTruth:
     """Finds the right label of each task.
 
     Args:
@@ -127,7 +98,8 @@ def read_truth(truth: pd.Series | None, tasks: pd.Index, duplicates: str) -> Loo
         The truth.
 
     Raises:
-        DataError: If it names no task of the votes, or several labels for one.
+        DataError: If it is neither a Series nor a mapping, names no task of the votes, or has
+            several labels for one.
 
     Example:
         >>> read_truth(pd.Series({"b": 1}), pd.Index(["a", "b"]), "error").label.tolist()
@@ -136,6 +108,14 @@ def read_truth(truth: pd.Series | None, tasks: pd.Index, duplicates: str) -> Loo
     right = np.full(len(tasks), -1, np.int32)
     if truth is None:
         return LooseTruth(right, _objects([]), [])
+    if isinstance(truth, Mapping):
+        names = pd.Index(list(truth), dtype=object)
+        truth = pd.Series(list(truth.values()), index=names, dtype=object)
+    if not isinstance(truth, pd.Series):
+        raise DataError(
+            "The truth is a Series or dict of right labels by task, such as pd.Series(labels, "
+            f"index=tasks); got {type(truth).__name__}."
+        )
     check_kinds("The truth's labels", [truth])
     check_kinds("The tasks of votes and truth", [pd.Series(tasks), pd.Series(truth.index)])
     known = truth[truth.notna().to_numpy()]
@@ -143,9 +123,9 @@ def read_truth(truth: pd.Series | None, tasks: pd.Index, duplicates: str) -> Loo
     places = tasks.get_indexer(known.index)
     inside = places >= 0
     if not inside.any():
-        given = f"tasks such as {plain(known.index[0])!r}" if len(known) else "no label at all"
+        given = f"tasks such as {quoted(known.index[0])}" if len(known) else "no label at all"
         raise DataError(
-            f"The truth must name tasks of the votes, such as {plain(tasks[0])!r}; it has {given}."
+            f"The truth must name tasks of the votes, such as {quoted(tasks[0])}; it has {given}."
         )
     notes = []
     if not inside.all():
@@ -167,48 +147,66 @@ def read_truth(truth: pd.Series | None, tasks: pd.Index, duplicates: str) -> Loo
     return LooseTruth(right, _objects(found), notes)
 
 
-def _read_long(data: pd.DataFrame) -> LooseVotes:
-    task, tasks = _named(data, "task", "task")
+def _read_long(columns: Columns) -> LooseVotes:
+    data = columns.data
+    task, tasks = _named(data, columns.task, "task")
     worker, workers = _named(data, "worker", "worker")
     check_kinds("Labels", [data["label"]])
     label, found = pd.factorize(data["label"])
-    numbers = _num_options(data, task, tasks)
-    return LooseVotes(tasks, workers, task, worker, label, _objects(found), numbers)
+    return LooseVotes(
+        tasks=tasks,
+        workers=workers,
+        task=task,
+        worker=worker,
+        label=label,
+        found=_objects(found),
+        num_options=_num_options(data, task, tasks),
+        notes=columns.notes + _notes_on_names(tasks, workers),
+    )
 
 
-def _read_wide(data: pd.DataFrame) -> LooseVotes:
-    task, tasks = _named(data, data.columns[0], "task")
-    names = worker_columns(data)
-    check_kinds("Workers", [pd.Series(names, dtype=object)])
-    check_kinds("Labels", [data[name] for name in names])
+def _read_wide(columns: Columns, workers: list) -> LooseVotes:
+    data = columns.data
+    task, tasks = _named(data, columns.task, "task")
+    check_rows(columns, task)
+    check_kinds("Workers", [pd.Series(workers, dtype=object)])
+    check_text("Workers", workers)
+    check_kinds("Labels", [data[name] for name in workers])
     labels, found, start = [], [], 0
-    for name in names:
+    for name in workers:
         own, distinct = pd.factorize(data[name])
         labels.append(np.where(own < 0, -1, own + start).astype(np.int32))
         found.append(_objects(distinct))
         start += len(distinct)
+    names = pd.Index(workers)
     return LooseVotes(
         tasks=tasks,
-        workers=pd.Index(names),
-        task=np.tile(task, len(names)),
-        worker=np.repeat(np.arange(len(names), dtype=np.int32), len(data)),
+        workers=names,
+        task=np.tile(task, len(workers)),
+        worker=np.repeat(np.arange(len(workers), dtype=np.int32), len(data)),
         label=np.concatenate(labels),
         found=pd.concat(found, ignore_index=True),
         num_options=_num_options(data, task, tasks),
+        notes=columns.notes + _notes_on_names(tasks, names),
     )
 
 
-def _named(data: pd.DataFrame, column: str, role: str) -> tuple[np.ndarray, pd.Index]:
+def _named(data: pd.DataFrame, column: Hashable, role: str) -> tuple[np.ndarray, pd.Index]:
     """Returns the places and the names of tasks or workers."""
     check_kinds(f"{role.capitalize()}s", [data[column]])
     places, names = pd.factorize(data[column])
     if (places < 0).any():
         rows = np.flatnonzero(places < 0) + 1
         raise DataError(
-            f"Every row needs a {role}; the column {column!r} is empty in row {listed(rows)} "
+            f"Every row needs a {role}; the column {quoted(column)} is empty in row {listed(rows)} "
             "(counted from 1, without the header)."
         )
+    check_text(f"{role.capitalize()}s", names)
     return places.astype(np.int32), pd.Index(names)
+
+
+def _notes_on_names(tasks: pd.Index, workers: pd.Index) -> list[str]:
+    return notes_on_spelling("Tasks", tasks) + notes_on_spelling("Workers", workers)
 
 
 def _num_options(data: pd.DataFrame, task: np.ndarray, tasks: pd.Index) -> np.ndarray | None:
@@ -217,12 +215,14 @@ def _num_options(data: pd.DataFrame, task: np.ndarray, tasks: pd.Index) -> np.nd
         return None
     column = pd.to_numeric(data["num_options"], errors="coerce")
     numbers = column.to_numpy(dtype=float, na_value=np.nan)
-    bad = np.flatnonzero(~(numbers >= 1) | (numbers != np.floor(numbers)))
+    possible = (numbers >= 1) & (numbers <= MAX_OPTIONS) & (numbers == np.floor(numbers))
+    bad = np.flatnonzero(~possible)
     if len(bad):
-        given = plain(data["num_options"].iloc[bad[0]])
+        empty = data["num_options"].isna().iloc[bad[0]]
+        given = "an empty cell" if empty else quoted(data["num_options"].iloc[bad[0]])
         raise DataError(
-            "num_options must be a whole number of at least 1 in every row; got "
-            f"{given!r} for task {plain(tasks[task[bad[0]]])!r}."
+            f"num_options must be a whole number from 1 to {MAX_OPTIONS:,} in every row; got "
+            f"{given} for task {quoted(tasks[task[bad[0]]])}."
         )
     per_task = np.zeros(len(tasks), np.int32)
     per_task[task] = numbers

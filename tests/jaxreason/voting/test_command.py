@@ -1,5 +1,6 @@
 import importlib
 import json
+import os
 import subprocess
 import sys
 
@@ -110,16 +111,73 @@ def test_it_runs_as_a_program(tmp_path, votes):
 def test_the_report_tells_of_workers_copies_and_what_to_do(votes, run):
     text = run(votes)
     assert "40 tasks, 4 workers, 159 votes; labels 'cat', 'dog', 'fox'." in text
-    assert "Method item-response: questions differ in ease" in text
+    assert "Method majority (as recommended below): the most votes." in text
     lines = text.splitlines()
     head = next(line for line in lines if line.startswith("worker "))
     assert head.split() == [
-        *("worker", "answered", "accuracy", "95%", "interval", "by", "item-response", "weight")
+        *("worker", "answered", "sides", "with", "it", "by", "agreement", "95%", "interval")
     ]
     rows = [line.split()[0] for line in lines[lines.index(head) + 1 :][:4]]
     assert sorted(rows) == sorted(ACCURACIES)
     assert "eve and zoe" in text
     assert "97.5%" in text  # ann left out one of 40
+
+
+def test_by_default_it_takes_the_method_that_it_recommends(tmp_path, run):
+    wide, _ = draw(tasks=300)
+    path = save(wide, tmp_path / "many.csv")
+    text = run(path)
+    assert "Method item-response (as recommended below): questions differ" in text
+    assert "Its answer is not the one with the most votes on" in text
+    head = next(line for line in text.splitlines() if line.startswith("worker "))
+    assert head.split() == [
+        *("worker", "answered", "accuracy", "weight", "by", "agreement", "95%", "interval")
+    ]
+    assert max(map(len, text.replace(str(tmp_path), "").splitlines())) <= 100
+    expected = Aggregator().fit(wide)
+    assert expected.method_ == "item-response"
+    assert written(tmp_path / "many.answers.csv")["answer"].to_dict() == expected.labels_.to_dict()
+
+
+def test_who_reads_the_first_line_alone_gets_the_files_all_the_same(tmp_path, votes):
+    call = f"{sys.executable} -m jaxreason.voting {votes} --method majority | true"
+    finished = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {call}"], capture_output=True, text=True, timeout=300
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert len(written(tmp_path / "votes.answers.csv")) == 40
+
+
+def test_a_narrow_terminal_shows_other_letters_by_their_codes(tmp_path, votes):
+    votes.write_text(votes.read_text().replace("zoe", "zoë"))
+    call = [sys.executable, "-m", "jaxreason.voting", str(votes), "--method", "majority"]
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    finished = subprocess.run(call, capture_output=True, text=True, timeout=300, env=ascii_only)
+    assert finished.returncode == 0, finished.stderr
+    assert "zo\\xeb" in finished.stdout
+
+
+def test_an_interrupt_leaves_nothing_half_written(tmp_path, votes, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        command.main([str(votes), "--method", "majority"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["votes.csv"]
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "x"])
+def test_a_seed_is_a_number_of_32_bits(votes, refuse, seed):
+    assert "--seed: must be a number from 0 to 2**32 - 1; got" in refuse(votes, f"--seed={seed}")
+
+
+def test_letters_that_the_font_has_not_are_drawn_as_boxes(tmp_path, votes, run):
+    votes.write_text(votes.read_text(encoding="utf-8").replace("zoe", "鬱$x$"), encoding="utf-8")
+    run(votes, "--method", "majority", "--plot", tmp_path / "workers.png")
+    assert (tmp_path / "workers.png").stat().st_size > 0
 
 
 def test_labels_of_all_tasks_measure_a_method_that_reads_none(tmp_path, votes, run):
@@ -142,7 +200,10 @@ def test_labels_of_some_tasks_are_learned_from_and_judged_apart(tmp_path, votes,
     assert "cut in 5 parts at random" in text
     assert "The answers written come from a fit with all labels." in text
     assert written(tmp_path / "ow.csv")["truth"].notna().sum() == 20
-    text = run(votes, "--labels", labels, "--output", tmp_path / "default.csv")
+    learned = ("--method", "item-response", "--output", tmp_path / "learned.csv")
+    text = run(votes, "--labels", labels, *learned)
+    assert "Method item-response (recommended below: majority)" in text
+    assert "Mean confidence of item-response on them" in text
     assert "item-response, without labels" in text
     assert "item-response, with the other labels" in text
 

@@ -2,9 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from jaxreason.voting import table_rules
 from jaxreason.voting.estimator import Aggregator
-from jaxreason.voting.methods import METHODS
+from jaxreason.voting.methods import AUTO, METHODS, find_method
+from jaxreason.voting.recommendation import recommended_method
+from jaxreason.voting.table import tabulate
 from jaxreason.voting.table_labels import DataError
+from jaxreason.voting.table_rules import choose_method, diagnose_table
 
 ACCURACIES = {"ann": 0.9, "ben": 0.8, "cat": 0.7, "dan": 0.6, "eve": 0.55}
 LABELS = np.array(["blue", "green", "red"])
@@ -88,8 +92,9 @@ def test_every_method_finds_most_truths_and_predicts_what_it_fitted(method):
 
 
 def test_wide_and_long_tables_give_the_same():
-    wide = VOTES.pivot(index="task", columns="worker", values="label").reset_index()
-    ours, same = Aggregator().fit(VOTES), Aggregator().fit(wide)
+    wide = VOTES.pivot(index="task", columns="worker", values="label")
+    ours, same = Aggregator("item-response").fit(VOTES), Aggregator("item-response").fit(wide)
+    pd.testing.assert_series_equal(same.predict(wide.reset_index()), same.labels_)
     pd.testing.assert_series_equal(same.labels_.loc[ours.labels_.index], ours.labels_)
     skills = same.skills_.loc[ours.skills_.index]
     pd.testing.assert_series_equal(skills, ours.skills_, atol=1e-3)  # the sums' order differs
@@ -121,6 +126,61 @@ def test_truth_that_a_method_does_not_read_is_noted():
         "The method isp makes no use of the truth.",
     )
     assert Aggregator("one-coin").fit(VOTES, TRUTH).notes_ == ()
+
+
+def test_auto_is_the_method_that_the_diagnosis_recommends(monkeypatch):
+    table = tabulate(VOTES)
+    name = recommended_method(diagnose_table(table, seed=3))
+    ours = Aggregator(seed=3).fit(VOTES)
+    assert ours.method_ == name
+    named = Aggregator(name).fit(VOTES)
+    pd.testing.assert_series_equal(ours.predict(VOTES), named.labels_)
+    pd.testing.assert_frame_equal(ours.predict_proba(VOTES), named.probas_)
+    assert choose_method(AUTO, table, seed=3).name == name
+    chosen = {"auto": name, "isp": "isp", "majority": "majority"}
+    diagnosis = diagnose_table(table, seed=3)
+    monkeypatch.setattr(table_rules, "diagnose_table", None)  # as it is known, or not needed
+    for given, expected in chosen.items():
+        assert choose_method(given, table, diagnosis).name == expected
+    assert Aggregator("wawa").fit(VOTES).method_ == "wawa"
+
+
+def test_auto_takes_what_is_recommended(monkeypatch):
+    for name in ("wawa", "majority"):
+        monkeypatch.setattr(table_rules, "recommended_method", lambda diagnosis, name=name: name)
+        assert Aggregator().fit(VOTES).method_ == name
+
+
+def test_the_truth_may_be_a_dict():
+    ours = Aggregator("ow").fit(VOTES, TRUTH[:30].to_dict())
+    pd.testing.assert_series_equal(ours.skills_, Aggregator("ow").fit(VOTES, TRUTH[:30]).skills_)
+
+
+@pytest.mark.parametrize(
+    "data, truth, sentence",
+    [
+        (np.zeros((3, 2)), None, "A table of votes is a pandas DataFrame; got ndarray."),
+        (VOTES.to_dict("list"), None, "A table of votes is a pandas DataFrame; got dict."),
+        (VOTES, np.zeros(3), "The truth is a Series or dict of right labels by task, such as"),
+        (VOTES, TRUTH.to_frame(), "got DataFrame."),
+    ],
+)
+@pytest.mark.usefixtures("as_users_run_it")
+def test_data_of_other_types_are_told(data, truth, sentence):
+    with pytest.raises(DataError) as raised:
+        Aggregator("one-coin").fit(data, truth)
+    assert sentence in str(raised.value)
+    with pytest.raises(DataError, match="A table of votes is a pandas DataFrame; got ndarray"):
+        Aggregator("majority").fit(VOTES).predict(np.zeros((3, 2)))
+
+
+def test_it_shows_its_settings():
+    assert repr(Aggregator()) == "Aggregator(method='auto')"
+    assert repr(Aggregator("isp")) == "Aggregator(method='isp')"
+    changed = Aggregator("majority", seed=1, ties="random", open_ended=True, duplicates="last")
+    assert repr(changed) == (
+        "Aggregator(method='majority', ties='random', seed=1, open_ended=True, duplicates='last')"
+    )
 
 
 def test_tasks_and_workers_without_votes_are_kept_without_answer_and_skill():
@@ -199,3 +259,21 @@ def test_wrong_settings_are_told_at_once():
         Aggregator(ties="split")
     with pytest.raises(DataError, match="give the truth of some"):
         Aggregator("ow").fit(VOTES)
+    with pytest.raises(ValueError, match="did you mean auto.*Known: auto, majority"):
+        Aggregator("automatic")
+    with pytest.raises(ValueError, match="Which method auto is depends on the votes"):
+        find_method(AUTO)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.0, "1", None, True])
+@pytest.mark.usefixtures("as_users_run_it")
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(ValueError, match=r"seed must be a whole number from 0 to 2\^32 - 1; got"):
+        Aggregator(seed=seed)
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1, np.int64(7)])
+@pytest.mark.usefixtures("as_users_run_it")
+def test_any_whole_number_seeds_the_draws(seed):
+    votes = pd.DataFrame({"task": range(9), "a": "x", "b": "y"})
+    assert set(Aggregator("majority", ties="random", seed=seed).fit_predict(votes)) == {"x", "y"}

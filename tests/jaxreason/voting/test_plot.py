@@ -32,13 +32,35 @@ def test_workers_stand_in_one_order_the_most_accurate_first(diagnosis):
     ).axes
     order = np.argsort(-np.asarray(diagnosis.accuracies))
     assert order[0] == 3
-    shown = [f"{(*NAMES[:4], 'a worker of a name that is …')[n]}" for n in order]
+    shown = [f"{(*NAMES[:4], 'a worker of a name that is too long to …')[n]}" for n in order]
     assert [text[:-3] for text in texts(agreement.get_yticklabels())] == shown
     assert texts(accuracy.get_yticklabels()) == texts(agreement.get_yticklabels())
     assert texts(agreement.get_xticklabels()) == texts(excess.get_yticklabels()) == list("12345")
     drawn = agreement.images[0].get_array()
     np.testing.assert_allclose(drawn[0, 1], diagnosis.agreement[order[0], order[1]])
     np.testing.assert_allclose([bar.get_width() for bar in weight.patches], order)
+
+
+def test_the_rules_own_accuracies_take_the_place_of_those_from_agreement(diagnosis):
+    own = np.array([0.2, 0.9, np.nan, 0.4, 0.3])
+    _, _, accuracy, *_ = plot_workers(NAMES, diagnosis, accuracies=own).axes
+    assert [text[:3] for text in texts(accuracy.get_yticklabels())[:4]] == [
+        *("ben", "dan", "a w", "ann")
+    ]
+    estimated, _, _ = accuracy.collections  # the others are those on labels, without and with ends
+    np.testing.assert_allclose(estimated.get_offsets()[:4, 0], [0.9, 0.4, 0.3, 0.2])
+    assert texts(accuracy.get_legend().get_texts())[0] == "estimated by the rule"
+
+
+def test_many_workers_have_some_of_their_numbers_and_strangers_a_blank():
+    answers = np.random.default_rng(0).integers(3, size=(30, 90))
+    answers[:15, 0], answers[15:, 1] = -1, -1  # these two never meet
+    found = diagnose(jnp.array(answers), 3, key=jax.random.key(0), resamples=2)
+    agreement, *_ = plot_workers([f"${n}$" for n in range(90)], found).axes
+    ticks = texts(agreement.get_yticklabels())
+    assert len(ticks) == 30 and ticks[1].endswith("  4")
+    blanks = np.ma.getmaskarray(np.ma.masked_invalid(agreement.images[0].get_array()))
+    assert blanks.sum() == 90 + 2
 
 
 def test_clones_are_framed_and_the_diagonal_is_blank(diagnosis):

@@ -158,7 +158,7 @@ def test_turnout_is_commented(clean):
     )
     assert said(diagnosis, "Never answered") == "Never answered: Ada."
     assert said(diagnosis, "Too few answers").endswith("an accuracy: Bob (12).")
-    assert said(diagnosis, "Abstain often").startswith("Abstain often: Cy (33%). They are judged")
+    assert said(diagnosis, "Abstain more").startswith("Abstain more often than others: Cy (33%).")
     assert said(diagnosis, "No other agent answered the questions of Bob")
 
 

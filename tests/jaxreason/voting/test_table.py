@@ -163,7 +163,7 @@ def test_the_same_vote_twice_counts_once_and_an_empty_one_does_not_undo_it():
         (
             long(("t", "a", "NA"), ("t", "b", "yes")),
             {},
-            "'NA' counts as an answer; leave the cell empty where a worker abstained.",
+            "The text 'NA' counts as a label; only an empty cell is an abstention.",
         ),
         (
             long(("t", "a", "1.0"), ("t", "b", "1"), ("u", "b", "2")),
@@ -311,12 +311,27 @@ def test_a_clean_table_has_no_notes():
         (
             long(("t", "a", "A", 1.5), extra=["num_options"]),
             {},
-            "num_options must be a whole number of at least 1 in every row; got 1.5 for task 't'.",
+            "must be a whole number from 1 to 1,000 in every row; got 1.5 for task 't'.",
         ),
         (
             long(("t", "a", "A", None), ("u", "a", "A", 4), extra=["num_options"]),
             {},
-            "num_options must be a whole number of at least 1 in every row",
+            "got an empty cell for task 't'.",
+        ),
+        (
+            long(("t", "a", "A", 1001), extra=["num_options"]),
+            {},
+            "got 1001 for task 't'.",
+        ),
+        (
+            long(("t", "a", "A", float("inf")), extra=["num_options"]),
+            {},
+            "got inf for task 't'.",
+        ),
+        (
+            long(("t", "a", "9" * 5000, 4), extra=["num_options"]),
+            {},
+            "worker 'a' has '999999999999999999999999999999999999999…'",
         ),
         (
             long(("t", "a", "A", 4), extra=["num_options"]),
