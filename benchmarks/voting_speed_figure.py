@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from benchmarks.voting_simulation_figure import INK, MUTED, SETTINGS
 
 COLORS = MappingProxyType({"jaxreason": "#2563eb", "crowd-kit": "#d1a054"})
-MEASURES = (  # label, field, unit, style, scale
-    ("seconds", "median_seconds", 1.0, "{:.2g} s", "log"),
-    ("memory in MiB", "used_bytes", 2.0**20, "{:,.0f}", "linear"),
+MEASURES = (  # label, field, unit, its sign, scale
+    ("seconds", "median_seconds", 1.0, " s", "log"),
+    ("memory in MiB", "used_bytes", 2.0**20, "", "linear"),
 )
 
 
@@ -45,7 +45,7 @@ def save_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _draw_panel(
-    axes: Axes, rows: Sequence[Mapping[str, Any]], field: str, unit: float, style: str, scale: str
+    axes: Axes, rows: Sequence[Mapping[str, Any]], field: str, unit: float, sign: str, scale: str
 ) -> None:
     """Draws a bar a rule and library, and says why one is missing."""
     rules = list(dict.fromkeys(row["rule"] for row in rows))
@@ -60,6 +60,7 @@ def _draw_panel(
             continue
         value = row["result"][field] / unit
         bar = axes.barh(place, value, 0.36, color=COLORS[row["library"]], label=row["library"])
-        axes.bar_label(bar, [style.format(value)], padding=3, fontsize=7.5, color=INK)
+        digits = f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+        axes.bar_label(bar, [digits + sign], padding=3, fontsize=7.5, color=INK)
     axes.set_yticks(range(len(rules)), rules, color=MUTED)
     axes.margins(x=0.3)

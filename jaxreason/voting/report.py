@@ -94,7 +94,7 @@ def report_text(
         _workers_text(table, method, votes, diagnosis),
         _clones_text(table, diagnosis),
         "" if evaluation is None else _evaluation_text(evaluation, method),
-        _wrapped(recommend(diagnosis, [shown(name) for name in table.workers])),
+        _wrapped(recommend(diagnosis, [shown(name) for name in table.workers]), mark="- "),
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
@@ -153,9 +153,15 @@ def mean_weights(table: Table, votes: Votes) -> np.ndarray | None:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def _wrapped(sentences: Sequence[str]) -> str:
+def _wrapped(sentences: Sequence[str], mark: str = "") -> str:
     """Starts each sentence on a line, none longer than a terminal is wide."""
-    wrap = textwrap.TextWrapper(WIDTH, break_long_words=False, break_on_hyphens=False)
+    wrap = textwrap.TextWrapper(
+        WIDTH,
+        initial_indent=mark,
+        subsequent_indent=" " * len(mark),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     return "\n".join(wrap.fill(sentence) for sentence in sentences)
 
 
@@ -165,7 +171,13 @@ def _method_text(
     """Names the method, tells whether it is the one to take, and what it changes."""
     best = recommended_method(diagnosis)
     advice = "as recommended below" if best == method.name else f"recommended below: {best}"
-    sentences = (f"Method {method.name} ({advice}): {method.summary}.",)
+    confidence = (
+        "Confidence: the share of the weighted votes, no probability of being right."
+        if votes.posterior is None
+        else "Confidence: too high where workers share errors in a way that the method does not "
+        "know of."
+    )
+    sentences = (f"Method {method.name} ({advice}): {method.summary}.", confidence)
     if method.name == "majority":
         return sentences
     leading = np.asarray(vote_on_table(METHODS["majority"], None, table).winners) > 0
@@ -291,8 +303,7 @@ def _evaluation_text(evaluation: Evaluation, method: Method) -> str:
         )
     if evaluation.confidence is not None:
         lines.append(
-            f"Mean confidence of {method.name} on them: {_percent(evaluation.confidence)}; so much "
-            "more than it is right, or less, is what to take off its confidences or add."
+            f"Mean confidence of {method.name} on them: {_percent(evaluation.confidence)}."
         )
     return "\n".join([*lines, _wrapped(_grounds(evaluation, method))])
 
