@@ -1,23 +1,37 @@
-"""The README's examples run, and what it points to is there."""
+"""The examples of the README and of the pages run, and what they point to is there."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("results/*/README.md")]
+EXAMPLES = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
 
 
-def test_python_examples_run():
-    examples = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    assert examples
-    for example in examples:
-        exec(compile(example, "README.md", "exec"), {})
+def by_path(page):
+    return str(page.relative_to(ROOT))
 
 
-def test_links_to_files_exist():
-    links = re.findall(r"\]\((?!http)([^)]+)\)", TEXT)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.standard_promotion
+@pytest.mark.parametrize("page", EXAMPLES, ids=by_path)
+def test_python_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
+    text = page.read_text(encoding="utf-8")
+    for example in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(example, page.name, "exec"), {})
+
+
+def test_the_readme_has_examples():
+    assert ROOT / "README.md" in EXAMPLES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_path)
+def test_links_to_files_exist(page):
+    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_rooms_of_the_map_exist():

@@ -316,12 +316,16 @@ def _json_object(line: str, place: str) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
             raise RefusedError(f"{place}: a name stands twice.")
+        for name, _ in pairs:
+            name.encode()
         return dict(pairs)
 
     try:
         row = json.loads(line, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise RefusedError(f"{place} is no JSON: {error.msg} at column {error.colno}.") from error
+    except UnicodeEncodeError as error:
+        raise RefusedError(f"{place}: a name has half a character of two code units.") from error
     if not isinstance(row, dict):
         raise RefusedError(f'{place} must be an object such as {{"task": ...}}; got {line[:40]!r}.')
     return row

@@ -174,6 +174,12 @@ def test_a_seed_is_a_number_of_32_bits(votes, refuse, seed):
     assert "--seed: must be a number from 0 to 2**32 - 1; got" in refuse(votes, f"--seed={seed}")
 
 
+def test_half_a_character_is_refused(tmp_path, refuse):
+    path = tmp_path / "votes.jsonl"
+    path.write_text('{"task": 1, "\\ud800": "a", "ben": "b"}\n')
+    assert "a name has half a character" in refuse(path)
+
+
 def test_letters_that_the_font_has_not_are_drawn_as_boxes(tmp_path, votes, run):
     votes.write_text(votes.read_text(encoding="utf-8").replace("zoe", "鬱$x$"), encoding="utf-8")
     run(votes, "--method", "majority", "--plot", tmp_path / "workers.png")
