@@ -127,11 +127,11 @@ def fit_item_response(
         related = equal._replace(copies=Copies(parents, rates))
         parameters = jax.lax.cond(
             jnp.any(parents >= 0),
-            lambda: _gather(_fit_upright(fit, questions, related, truth)),
-            lambda: _gather(_fit_upright(fit, questions, start, truth)),
+            lambda: _gather(_fit_upright(fit, questions, related)),
+            lambda: _gather(_fit_upright(fit, questions, start)),
         )
     elif dependence:
-        parameters = _gather(_fit_upright(fit, questions, start, truth))
+        parameters = _gather(_fit_upright(fit, questions, start))
     else:
         parameters = _gather(fit(questions, start))
     if truth is None:
@@ -233,10 +233,9 @@ def _fit_upright(
     fit: Callable[[Questions, Coefficients], Climb],
     questions: Questions,
     start: Coefficients,
-    truth: Int[Array, " question"] | None,
 ) -> Climb:
     """Fits, and if right options end with fewer votes than lures, once more with swapped roles."""
-    labelled = jnp.array(False) if truth is None else jnp.any(truth >= 0)
+    labelled = _has_labels(questions)
 
     def go_on(state: tuple[Array, Climb]) -> Array:
         fits, kept = state
@@ -257,6 +256,16 @@ def _fit_upright(
     zero = jnp.zeros(())
     none = Climb(start, zero, jnp.zeros((), jnp.int32), zero)
     return jax.lax.while_loop(go_on, fit_again, (jnp.zeros((), jnp.int32), none))[1]
+
+
+def _has_labels(questions: Questions) -> Bool[Array, ""]:
+    """Tells whether any question that somebody answered is labelled; other labels say nothing."""
+
+    def count(answers: Array, possible: Array, options: Array) -> Array:
+        certain = jnp.sum(possible, axis=1, dtype=jnp.float32) < options
+        return jnp.sum(certain & jnp.any(answers >= 0, axis=1))
+
+    return sum_blocks(count, *questions, block=block_of(questions)) > 0
 
 
 def _gather(fitted: Climb) -> ItemResponse:

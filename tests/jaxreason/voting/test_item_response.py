@@ -272,6 +272,19 @@ def test_right_options_are_those_with_more_votes(labelled):
     assert (votes.accuracies[:3] > 0.4).all()
 
 
+@pytest.mark.parametrize("label", [0, 2], ids=["nobody answered", "no option"])
+def test_labels_that_say_nothing_leave_the_roles_of_right_options_and_lures(label):
+    """Here the second climb falls back a little, which is kept only if no label speaks against."""
+    rows = ["110", "101", "100", "101", "100", "000", "111", "100", "---"]
+    answers = jnp.array([[-1 if vote == "-" else int(vote) for vote in row] for row in rows])
+    question = len(rows) - 1 if label == 0 else 0
+    run = jax.jit(lambda truth: fit_item_response(answers, 2, truth=truth))
+    none = jnp.full(len(rows), -1)
+    before, after = run(none), run(none.at[question].set(label))
+    np.testing.assert_allclose(after.right, before.right, atol=1e-4)
+    np.testing.assert_allclose(after.lure, before.lure, atol=1e-4)
+
+
 def test_labels_may_say_that_most_votes_are_wrong():
     """Three agents share errors on most questions: labels on all say so."""
     answers, truth = sixty(1, (0.1, 0.1, 0.1, 0.9, 0.9), abstain=0.0)
