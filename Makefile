@@ -59,7 +59,7 @@ $(STAMP): pyproject.toml $(wildcard constraints/*.txt)
 	rm -rf .venv; \
 	"$$python" -m venv .venv; \
 	install="$(BIN)/python -m pip install --disable-pip-version-check --constraint $$pins"; \
-	$$install --quiet --quiet hatchling; \
+	$$install --quiet --quiet hatchling setuptools; \
 	$$install --no-build-isolation --editable '.[train,voting,dev,peers]' 2>.venv/pip-errors.log \
 		| awk '/^ *Collecting/ && ++n % 20 == 0 { print "  " n " packages found"; fflush() } \
 			/^Installing collected/ { print "  installing them"; fflush() }' \
