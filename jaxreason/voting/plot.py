@@ -13,6 +13,7 @@ from jaxreason.voting.diagnostics import Diagnosis
 from jaxreason.voting.table_labels import shown
 
 INK, MUTED, ACCENT, ALARM = "#1f2933", "#7b8794", "#2b6cb0", "#c05621"
+BLANK = "#e4e7eb"
 MAX_NUMBERED = 8
 MAX_TICKS = 40
 
@@ -27,7 +28,7 @@ def plot_workers(
     """Draws agreement, what independence doesn't explain of it, accuracies and weights.
 
     Workers stand in the same order everywhere, the most accurate first. Pairs that share no
-    question are blank, pairs flagged as clones are framed, workers worse than chance are of another
+    question are grey, pairs flagged as clones are framed, workers worse than chance are of another
     colour.
 
     Args:
@@ -80,7 +81,8 @@ def plot_workers(
         axes.set_title(title, fontsize=9.5, color=INK, loc="left")
     ticks = range(0, len(order), -(-len(order) // MAX_TICKS))
     for axes in panels[0]:
-        axes.set_xticks(ticks, [numbers[tick] for tick in ticks])
+        rotation = 90 if len(order) > 99 else 0
+        axes.set_xticks(ticks, [numbers[tick] for tick in ticks], rotation=rotation)
     for axes, labels in zip(panels.flat, (named, numbers, named, numbers), strict=True):
         axes.set_yticks(ticks, [labels[tick] for tick in ticks], parse_math=False)
         axes.tick_params(length=0, labelsize=7.5, labelcolor=INK)
@@ -90,6 +92,7 @@ def plot_workers(
 
 def _matrix(axes: Axes, values: np.ndarray, colors: str, low: float, high: float) -> None:
     """Draws a matrix, with its numbers if it is small."""
+    axes.set_facecolor(BLANK)
     image = axes.imshow(values, cmap=colors, vmin=low, vmax=high)
     bar = axes.figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02)
     bar.outline.set_visible(False)
@@ -136,14 +139,14 @@ def _draw_accuracies(
             labelled, rows, marker="D", s=14, color="white", edgecolor=INK, zorder=3,
             label="on labelled tasks",
         )  # fmt: skip
-        axes.legend(
-            loc="upper center",
-            bbox_to_anchor=(0.5, 0.0),
-            borderaxespad=2.5,
-            ncols=2,
-            fontsize=7,
-            frameon=False,
-        )
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        borderaxespad=2.5,
+        ncols=2,
+        fontsize=7,
+        frameon=False,
+    )
     axes.plot(np.asarray(diagnosis.chance)[order], rows, color=MUTED, linewidth=1, linestyle=":")
     axes.set_xlim(0.0, 1.0)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, 0))
@@ -159,5 +162,5 @@ def _draw_weights(axes: Axes, weights: np.ndarray) -> None:
 def _as_rows(axes: Axes, rows: int) -> None:
     """Puts the first worker on top."""
     axes.set_ylim(rows - 0.5, -0.5)
-    axes.grid(axis="x", color="#e4e7eb", linewidth=0.6)
+    axes.grid(axis="x", color=BLANK, linewidth=0.6)
     axes.set_axisbelow(True)

@@ -1,7 +1,10 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from jaxreason.voting.diagnostics import diagnose
 from jaxreason.voting.plot import plot_workers
@@ -61,6 +64,7 @@ def test_many_workers_have_some_of_their_numbers_and_strangers_a_blank():
     assert len(ticks) == 30 and ticks[1].endswith("  4")
     blanks = np.ma.getmaskarray(np.ma.masked_invalid(agreement.images[0].get_array()))
     assert blanks.sum() == 90 + 2
+    assert to_hex(agreement.get_facecolor()) == "#e4e7eb"
 
 
 def test_clones_are_framed_and_the_diagonal_is_blank(diagnosis):
@@ -77,6 +81,18 @@ def test_without_weights_their_panel_is_not_shown(diagnosis):
     assert not plot_workers(NAMES, diagnosis).axes[3].get_visible()
 
 
-def test_labelled_accuracies_have_a_legend(diagnosis):
-    legend = plot_workers(NAMES, diagnosis).axes[2].get_legend()
-    assert texts(legend.get_texts()) == ["estimated from agreement", "on labelled tasks"]
+def test_a_legend_tells_whose_the_accuracies_are(diagnosis):
+    def legend(diagnosis, **settings):
+        return texts(plot_workers(NAMES, diagnosis, **settings).axes[2].get_legend().get_texts())
+
+    assert legend(diagnosis) == ["estimated from agreement", "on labelled tasks"]
+    blind = dataclasses.replace(diagnosis, labelled_accuracies=jnp.full(5, jnp.nan))
+    assert legend(blind) == ["estimated from agreement"]
+    assert legend(blind, accuracies=np.full(5, 0.5)) == ["estimated by the rule"]
+
+
+def test_long_numbers_stand_upright():
+    answers = np.random.default_rng(0).integers(3, size=(6, 100))
+    found = diagnose(jnp.array(answers), 3, key=jax.random.key(0), resamples=2)
+    axes, *_ = plot_workers(range(100), found).axes
+    assert {tick.get_rotation() for tick in axes.get_xticklabels()} == {90.0}
