@@ -345,6 +345,8 @@ def _check_target(path: Path, suffixes: Sequence[str], inputs: Sequence[Path], f
         raise RefusedError(f"{path} exists; name another file, or overwrite it with --force.")
     if not os.access(path.parent, os.W_OK):
         raise RefusedError(f"Can't write {path}: its folder may not be written to.")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise RefusedError(f"Can't overwrite {path}: it may not be written to.")
 
 
 def _write(path: Path, save: Callable[[Path], object]) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jaxreason.voting.findings import MIN_JUDGED
 from jaxreason.voting.methods import METHODS, Method
 from jaxreason.voting.resampling import wilson_interval
 from jaxreason.voting.table import Table
@@ -35,8 +36,8 @@ class Evaluation(NamedTuple):
             None if it needs labels and there are too few.
         without_labels: How often it is right without any label, if it can use them but need not.
         best_worker: How often the worker is right who is best on the other parts; a task that a
-            worker left out counts as wrong. None if there are too few labels.
-        picked: The workers so picked.
+            worker left out counts as wrong. None if no worker answered ten labelled tasks.
+        picked: The workers so picked, of those that answered so many.
         gain: The method's accuracy less the majority's.
         confidence: The mean of its probability for its answers; None as for `rule`.
     """
@@ -71,8 +72,9 @@ def evaluate(method: Method, table: Table, *, seed: int = 0) -> Evaluation:
     Example:
         >>> import pandas as pd
         >>> from jaxreason.voting.table import tabulate
-        >>> votes = pd.DataFrame({"task": [1, 2], "a": [0, 0], "b": [0, 1], "c": [1, 1]})
-        >>> table = tabulate(votes, pd.Series({1: 0, 2: 0}))
+        >>> tasks = list(range(10))
+        >>> votes = pd.DataFrame({"task": tasks, "a": 0, "b": [0, 1] * 5, "c": 1})
+        >>> table = tabulate(votes, pd.Series(0, tasks))
         >>> found = evaluate(METHODS["majority"], table)
         >>> found.majority.mean, found.best_worker.mean, found.picked
         (0.5, 1.0, ('a',))
@@ -99,7 +101,7 @@ def evaluate(method: Method, table: Table, *, seed: int = 0) -> Evaluation:
         without_labels=_share(blind[0, known])
         if blind is not None and method.truth == "optional"
         else None,
-        best_worker=_share(best[known]) if parts else None,
+        best_worker=_share(best[known]) if picked else None,
         picked=picked,
         gain=None if rule is None else _difference(rule[known], majority[known]),
         confidence=None if judged is None else float(judged[1, known].mean()),
@@ -123,10 +125,13 @@ def _judge(method: Method, table: Table, truth: np.ndarray) -> np.ndarray:
 
 def _best_worker(table: Table, parts: list[np.ndarray]) -> tuple[np.ndarray, tuple]:
     """Judges each part by the worker who is best on the others, and tells who that was."""
-    right = (table.answers == table.truth[:, None]) & (table.truth >= 0)[:, None]
+    known = (table.truth >= 0)[:, None]
+    right = (table.answers == table.truth[:, None]) & known
+    enough = np.sum((table.answers >= 0) & known, axis=0) >= MIN_JUDGED
     best, picks = np.zeros(len(right)), []
-    for part in parts:
-        pick = int(np.argmax(right.sum(axis=0) - right[part].sum(axis=0)))
+    for part in parts if enough.any() else ():
+        rights = right.sum(axis=0) - right[part].sum(axis=0)
+        pick = int(np.argmax(np.where(enough, rights, -1)))
         best[part] = right[part, pick]
         picks.append(pick)
     order = sorted(set(picks), key=lambda pick: (-picks.count(pick), pick))

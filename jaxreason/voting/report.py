@@ -9,8 +9,9 @@ import pandas as pd
 
 from jaxreason.voting.diagnostics import Diagnosis
 from jaxreason.voting.evaluation import Evaluation, Score
+from jaxreason.voting.findings import FEW_VOTES, MIN_JUDGED, mostly_apart
 from jaxreason.voting.methods import METHODS, Method
-from jaxreason.voting.recommendation import recommend, recommended_method
+from jaxreason.voting.recommendation import advise, recommend
 from jaxreason.voting.result import Votes
 from jaxreason.voting.table import Table
 from jaxreason.voting.table_labels import counted, listed, shown
@@ -168,16 +169,20 @@ def _wrapped(sentences: Sequence[str], mark: str = "") -> str:
 def _method_text(
     table: Table, method: Method, votes: Votes, diagnosis: Diagnosis
 ) -> tuple[str, ...]:
-    """Names the method, tells whether it is the one to take, and what it changes."""
-    best = recommended_method(diagnosis)
-    advice = "as recommended below" if best == method.name else f"recommended below: {best}"
+    """Names the method, tells whether it is the one to take and why, and what it changes."""
+    best = advise(diagnosis)
+    which = "It is recommended" if best.method == method.name else f"Recommended is {best.method}"
     confidence = (
         "Confidence: the share of the weighted votes, no probability of being right."
         if votes.posterior is None
         else "Confidence: too high where workers share errors in a way that the method does not "
         "know of."
     )
-    sentences = (f"Method {method.name} ({advice}): {method.summary}.", confidence)
+    sentences = (
+        f"Method {method.name}: {method.summary}.",
+        f"{which}: {best.reason}.",
+        confidence,
+    )
     if method.name == "majority":
         return sentences
     leading = np.asarray(vote_on_table(METHODS["majority"], None, table).winners) > 0
@@ -250,6 +255,11 @@ def _clones_text(table: Table, diagnosis: Diagnosis) -> str:
         return "Whether workers copy from each other can't be told: four need to share tasks."
     copying, clones = np.asarray(diagnosis.copying, float), np.asarray(diagnosis.clones)
     pairs = [(int(i), int(j)) for i, j in np.argwhere(np.triu(clones, 1))]
+    if not pairs and mostly_apart(diagnosis):
+        return (
+            "Whether workers copy from each other can't be told: most pairs share fewer than "
+            f"{FEW_VOTES} tasks."
+        )
     if not pairs:
         return "No two workers agree more than their accuracies explain."
     pairs = sorted(pairs, key=lambda pair: -copying[pair])
@@ -270,7 +280,7 @@ def _clones_text(table: Table, diagnosis: Diagnosis) -> str:
         f"{counted(len(pairs), 'pair')} of workers that agree more than their accuracies explain "
         "(agreement: 0 by chance, 1 always):"
     )
-    return "\n".join([head, listing, *tail])
+    return "\n".join([_wrapped([head]), listing, *tail])
 
 
 def _evaluation_text(evaluation: Evaluation, method: Method) -> str:
@@ -315,11 +325,15 @@ def _grounds(evaluation: Evaluation, method: Method) -> list[str]:
     lines = []
     if method.truth == "ignored":
         lines.append(f"{method.name} saw no label.")
-    parts = f"the labelled tasks were cut in {evaluation.folds} parts at random"
-    judged = "each was judged with the labels of the others alone"
-    lines.append(f"By the other labels: {parts}, {judged}.")
-    picked = ", ".join(map(shown, evaluation.picked))
-    lines.append(f"Best single worker so picked: {picked}. A task left out counts as wrong.")
+    if evaluation.picked or method.truth != "ignored":
+        parts = f"the labelled tasks were cut in {evaluation.folds} parts at random"
+        judged = "each was judged with the labels of the others alone"
+        lines.append(f"By the other labels: {parts}, {judged}.")
+    if evaluation.picked:
+        picked = ", ".join(map(shown, evaluation.picked))
+        lines.append(f"Best single worker so picked: {picked}. A task left out counts as wrong.")
+    else:
+        lines.append(f"No worker answered {MIN_JUDGED} labelled tasks, to be picked as the best.")
     if method.truth != "ignored":
         lines.append("The answers written come from a fit with all labels.")
     lines.append("Ties count in part: 1 / 2 where one of two tied options is right.")

@@ -48,6 +48,7 @@ class RuleComparison:
     Attributes:
         questions: The number of questions with any vote.
         tied: The share of them on which options tie for the most votes.
+        mixed: Whether they differ in their number of options.
         isp: How ISP differs from the majority; its weights are those of its symmetric form.
         ow_l: How OW-L differs from the majority.
         dictators: Agents whose weight in OW-L is at least all others' together.
@@ -55,6 +56,7 @@ class RuleComparison:
 
     questions: Float[Array, ""]
     tied: Float[Array, ""]
+    mixed: Bool[Array, ""]
     isp: RuleEffect
     ow_l: RuleEffect
     dictators: Bool[Array, " agent"]
@@ -107,9 +109,12 @@ def compare_rules(
     accuracies = skill_to_accuracy(skills, jnp.array(1.0 / most))
     ow_l_weights = optimal_weights(accuracies, most)
     tied, untied = tied_questions(by_majority)
+    numbers = jnp.broadcast_to(jnp.asarray(num_options), tied.shape)
+    voted = tied | untied
     return RuleComparison(
-        questions=jnp.sum(tied | untied, dtype=jnp.float32),
-        tied=share(tied, tied | untied),
+        questions=jnp.sum(voted, dtype=jnp.float32),
+        tied=share(tied, voted),
+        mixed=jnp.any(voted & (numbers != numbers[jnp.argmax(voted)])),
         isp=compare_with_majority(by_isp, by_majority, isp_weights, most),
         ow_l=compare_with_majority(by_ow_l, by_majority, ow_l_weights, most),
         dictators=is_dictator(accuracies, most) & (agents > 1),

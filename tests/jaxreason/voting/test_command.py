@@ -1,6 +1,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -111,7 +112,7 @@ def test_it_runs_as_a_program(tmp_path, votes):
 def test_the_report_tells_of_workers_copies_and_what_to_do(votes, run):
     text = run(votes)
     assert "40 tasks, 4 workers, 159 votes; labels 'cat', 'dog', 'fox'." in text
-    assert "Method majority (as recommended below): the most votes." in text
+    assert "Method majority: the most votes.\nIt is recommended: " in text
     lines = text.splitlines()
     head = next(line for line in lines if line.startswith("worker "))
     assert head.split() == [
@@ -127,7 +128,8 @@ def test_by_default_it_takes_the_method_that_it_recommends(tmp_path, run):
     wide, _ = draw(tasks=300)
     path = save(wide, tmp_path / "many.csv")
     text = run(path)
-    assert "Method item-response (as recommended below): questions differ" in text
+    assert "Method item-response: questions differ" in text
+    assert "It is recommended: some agents agree more than their accuracies explain, and " in text
     assert "Its answer is not the one with the most votes on" in text
     head = next(line for line in text.splitlines() if line.startswith("worker "))
     assert head.split() == [
@@ -208,8 +210,11 @@ def test_labels_of_some_tasks_are_learned_from_and_judged_apart(tmp_path, votes,
     assert written(tmp_path / "ow.csv")["truth"].notna().sum() == 20
     learned = ("--method", "item-response", "--output", tmp_path / "learned.csv")
     text = run(votes, "--labels", labels, *learned)
-    assert "Method item-response (recommended below: majority)" in text
-    assert "Mean confidence of item-response on them" in text
+    assert "Method item-response: questions differ" in text
+    assert "Recommended is majority: " in text
+    (confidence,) = re.findall(r"Mean confidence of item-response on them: (.*)%", text)
+    assert 100 / 3 <= float(confidence) <= 100
+    assert "Confidence: too high where workers share errors" in text
     assert "item-response, without labels" in text
     assert "item-response, with the other labels" in text
 
@@ -356,6 +361,50 @@ def test_each_file_of_labels_that_cannot_be_used_has_its_sentence(
     assert sentence in refuse(votes, "--labels", labels)
 
 
+def test_what_may_not_be_written_is_refused_before_the_work(tmp_path, votes, refuse, monkeypatch):
+    output = tmp_path / "out.csv"
+    closed = output
+
+    def access(path, mode):
+        assert mode == os.W_OK
+        return path != closed
+
+    monkeypatch.setattr(os, "access", access)
+    output.write_text("mine")
+    assert "it may not be written to" in refuse(votes, "--output", output, "--force")
+    closed = tmp_path
+    assert "its folder may not be written to" in refuse(votes, "--plot", tmp_path / "workers.png")
+    assert output.read_text() == "mine"
+
+
+def test_a_crowd_of_few_answers_each_is_not_judged(tmp_path, run):
+    rng = np.random.default_rng(0)
+    votes = pd.DataFrame({"task": range(60)} | {f"w{n}": None for n in range(20)}, dtype=object)
+    for task in range(60):
+        votes.loc[task, [f"w{n}" for n in rng.permutation(20)[:3]]] = list(
+            rng.choice(["a", "b"], 3)
+        )
+    labels = save(pd.DataFrame({"task": range(60), "label": "a"}), tmp_path / "truth.csv")
+    text = run(save(votes, tmp_path / "sparse.csv"), "--labels", labels, "--method", "majority")
+    assert "can't be told: most pairs share fewer than 30 tasks." in text
+    for claim in ("vote about as well as", "Abstain more often", "dictator", "No two workers"):
+        assert claim not in text
+    few = save(pd.DataFrame({"task": range(12), "label": "a"}), tmp_path / "few.csv")
+    text = run(tmp_path / "sparse.csv", "--labels", few, "--method", "majority", "--force")
+    assert "No worker answered 10 labelled tasks, to be picked as the best." in text
+    for claim in ("best single worker", "The best agent by the labels", "By the other labels"):
+        assert claim not in text
+
+
+def test_progress_is_told_at_a_terminal_alone(votes, monkeypatch, capsys):
+    command.main([str(votes), "--method", "majority"])
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    command.main([str(votes), "--method", "majority", "--force"])
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["Looking at who agrees with whom ...", "Combining the votes by majority ..."]
+
+
 def test_files_are_never_overwritten_unasked(tmp_path, votes, run, refuse):
     output = tmp_path / "out.csv"
     output.write_text("mine")
@@ -415,6 +464,7 @@ def test_help_lists_methods_and_shows_both_kinds_of_table(capsys):
         command.main(["--help"])
     text = capsys.readouterr().out
     assert ended.value.code == 0
+    assert "Confidences are too high where workers share errors" in text
     assert "task,worker,label" in text
     assert "question,ann,ben,eve" in text
     for name, method in command.METHODS.items():

@@ -160,6 +160,18 @@ def test_turnout_is_counted_and_agents_apart_are_isolated():
     assert np.isnan(diagnosis.accuracies).tolist() == diagnosis.isolated.tolist()
 
 
+def test_agreement_gives_accuracies_from_ten_answers_on_and_none_above_1():
+    answers = jnp.tile(jnp.arange(40)[:, None] % 3, (1, 5))  # all agree
+    answers = answers.at[9:, 0].set(-1).at[10:, 1].set(-1)
+    diagnosis = run(answers, K, key=jax.random.key(0), resamples=10)
+    assert np.isnan(diagnosis.accuracies).tolist() == [True, False, False, False, False]
+    assert np.isnan(diagnosis.accuracy_bounds).all(axis=1).tolist() == [True] + 4 * [False]
+    noisy = np.random.default_rng(0).integers(2, size=(12, 5))  # chance may look like anything
+    found = run(jnp.array(noisy), 2, key=jax.random.key(0), resamples=40)
+    rates = np.append(np.asarray(found.accuracies), np.asarray(found.accuracy_bounds))
+    assert np.nanmin(rates) >= 0.0 and np.nanmax(rates) <= 1.0
+
+
 @pytest.mark.parametrize(
     "answers",
     [

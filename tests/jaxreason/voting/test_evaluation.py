@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from jaxreason.voting import evaluation
 from jaxreason.voting.evaluation import evaluate
 from jaxreason.voting.methods import METHODS
 from jaxreason.voting.table import tabulate
@@ -26,6 +27,12 @@ def test_the_majority_is_judged_on_the_labelled_tasks():
     assert found.gain.mean == 0.0
 
 
+@pytest.fixture
+def few_will_do(monkeypatch):
+    monkeypatch.setattr(evaluation, "MIN_JUDGED", 1)
+
+
+@pytest.mark.usefixtures("few_will_do")
 def test_the_best_worker_is_picked_by_the_other_labels():
     found = evaluate(METHODS["isp"], TABLE)
     assert found.picked == ("a",)
@@ -39,6 +46,17 @@ def test_the_best_worker_is_picked_by_the_other_labels():
     assert found.best_worker.mean == 0.0
 
 
+def test_nobody_is_the_best_worker_by_fewer_than_ten_labels():
+    tasks = list(range(12))
+    votes = pd.DataFrame({"task": tasks, "a": [0] * 9 + 3 * [None], "b": [0] * 6 + 6 * [1]})
+    found = evaluate(METHODS["majority"], tabulate(votes, pd.Series(0, tasks)))
+    assert found.picked == ("b",)  # a, right on all nine, answered too few
+    assert found.best_worker.mean == 0.5
+    alone = evaluate(METHODS["majority"], tabulate(votes.drop(columns="b"), pd.Series(0, tasks)))
+    assert (alone.picked, alone.best_worker) == ((), None)
+
+
+@pytest.mark.usefixtures("few_will_do")
 def test_a_tie_counts_in_part_and_an_abstention_of_a_worker_as_wrong():
     votes = pd.DataFrame({"task": ["u", "v"], "a": [0, 0], "b": [1, None]})
     found = evaluate(METHODS["majority"], tabulate(votes, pd.Series({"u": 0, "v": 0})))

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from jaxreason.voting.diagnostics import diagnose
-from jaxreason.voting.recommendation import families, recommend
+from jaxreason.voting.findings import families
+from jaxreason.voting.methods import METHODS
+from jaxreason.voting.recommendation import advise, recommend, recommended_method
 from jaxreason.voting.simulation import simulate_clones, simulate_independent
 
 NAMES = ["Ada", "Bob", "Cy", "Dee", "Eve", "Flo"]
@@ -53,7 +55,12 @@ def silent_on(diagnosis, words):
 
 def test_a_clean_pool_gets_weights_and_no_warnings(clean):
     rule, difference, labels = recommend(clean, NAMES)
-    assert rule.startswith("Use one-coin, or ow-l")
+    assert rule.startswith("Use one-coin: agents seem to err independently, and their accuracies")
+    low, high = (
+        f"{100 * float(end):.0f}%" for end in (clean.accuracies.min(), clean.accuracies.max())
+    )
+    assert f"differ ({low} to {high})" in rule  # of the estimates, not of their intervals
+    assert rule.endswith("ow-l is much the same here.")
     assert difference.startswith("ow-l changes the majority's answer on ")
     assert labels.startswith("There are no labels: 50 to 100 labelled questions")
 
@@ -86,6 +93,62 @@ def test_dependence_or_difficulty_asks_for_item_response(clean):
     )
 
 
+def with_questions(diagnosis, number):
+    rules = dataclasses.replace(diagnosis.rules, questions=jnp.array(float(number)))
+    return dataclasses.replace(diagnosis, rules=rules)
+
+
+COPIES = {"clones": jnp.eye(6, dtype=bool)[::-1]}
+HARD = {"difficulty_bounds": jnp.array([0.2, 0.6])}
+EQUAL = {"accuracy_bounds": jnp.tile(jnp.array([[0.5, 0.7]]), (6, 1))}
+UNKNOWN = {"accuracy_bounds": jnp.full((6, 2), jnp.nan)}
+TWO = {"votes": jnp.array([600.0, 600.0, 0.0, 0.0, 0.0, 0.0])}
+ONE = {"votes": jnp.array([600.0, 0.0, 0.0, 0.0, 0.0, 0.0])}
+NONE = {"votes": jnp.zeros(6)}
+LABELLED = {"labels": jnp.full(6, 50.0)}
+
+
+@pytest.mark.parametrize(
+    "questions, changes, method",
+    [
+        (600, {}, "one-coin"),
+        (30, {}, "one-coin"),
+        (29, {}, "majority"),
+        (600, EQUAL, "majority"),
+        (600, UNKNOWN, "majority"),
+        (600, TWO, "majority"),
+        (600, ONE, "majority"),
+        (0, NONE, "majority"),
+        (200, COPIES, "item-response"),
+        (199, COPIES, "majority"),
+        (200, HARD, "item-response"),
+        (199, HARD, "one-coin"),
+        (199, HARD | EQUAL, "majority"),
+        (199, HARD | COPIES, "majority"),
+        (29, HARD | COPIES, "majority"),
+        (200, HARD | COPIES | EQUAL | UNKNOWN, "item-response"),
+        (200, COPIES | TWO, "majority"),
+        (199, LABELLED, "ow"),
+        (29, LABELLED, "ow"),
+        (600, LABELLED | TWO, "ow"),
+        (600, LABELLED | ONE, "majority"),
+        (200, LABELLED, "one-coin"),
+        (200, LABELLED | HARD, "item-response"),
+        (29, {"labels": jnp.full(6, 49.0)}, "majority"),
+    ],
+)
+def test_the_method_follows_from_the_findings_and_the_sentence_says_so(
+    clean, questions, changes, method
+):
+    diagnosis = dataclasses.replace(with_questions(clean, questions), **changes)
+    assert recommended_method(diagnosis) == method
+    assert method in METHODS
+    if questions:
+        assert recommend(diagnosis, NAMES)[0].startswith(
+            f"Use {method}: {advise(diagnosis).reason}."
+        )
+
+
 def test_slight_difficulty_does_not(clean):
     slight = dataclasses.replace(clean, difficulty_bounds=jnp.array([0.05, 0.3]))
     assert silent_on(slight, "item-response") and silent_on(slight, "harder")
@@ -95,8 +158,7 @@ def test_equal_agents_and_few_questions_leave_the_majority(clean):
     wide = jnp.tile(jnp.array([[0.5, 0.7]]), (6, 1))
     equal = dataclasses.replace(clean, accuracy_bounds=wide)
     assert said(equal, "Use ").startswith("Use majority: as far as these answers tell")
-    rules = dataclasses.replace(clean.rules, questions=jnp.array(20.0))
-    few = dataclasses.replace(clean, rules=rules)
+    few = with_questions(clean, 20)
     assert said(few, "Use ").startswith("Use majority: on 20 questions agents")
     unknown = dataclasses.replace(clean, accuracy_bounds=wide * jnp.nan)
     assert said(unknown, "Use ").startswith("Use majority: too few agents answered the same")
@@ -162,6 +224,15 @@ def test_turnout_is_commented(clean):
     assert said(diagnosis, "No other agent answered the questions of Bob")
 
 
+def test_where_everybody_answers_little_nobody_abstains_often(clean):
+    usual = dataclasses.replace(clean, abstentions=jnp.full(6, 0.95))
+    assert silent_on(usual, "Abstain more often")
+    # Three quarters of the median turnout of 20% are 15%.
+    odd = jnp.array([0.8, 0.8, 0.8, 0.8, 0.849, 0.851])
+    seldom = said(dataclasses.replace(clean, abstentions=odd), "Abstain more often")
+    assert seldom.startswith("Abstain more often than others: Flo (85%). They")
+
+
 def test_agents_worse_than_chance_are_named_with_the_accuracy_that_shows_it(clean):
     worse = dataclasses.replace(clean, worse_than_chance=clean.worse_than_chance.at[3].set(True))
     shown = f"Worse than chance: Dee ({100 * float(clean.accuracies[3]):.0f}%)."
@@ -176,6 +247,10 @@ def test_few_effective_agents_are_counted(clean):
     few = dataclasses.replace(clean, effective=jnp.array(2.345))
     assert said(few, "independent ones").startswith("The 6 agents vote about as well as 2.3 ")
     assert silent_on(dataclasses.replace(clean, effective=jnp.array(3.1)), "independent ones")
+    apart = clean.counts.at[:4, :4].set(29.0)  # 6 of 15 pairs
+    assert said(dataclasses.replace(few, counts=apart), "independent ones")
+    apart = clean.counts.at[:5, :5].set(29.0)  # 10 of 15
+    assert silent_on(dataclasses.replace(few, counts=apart), "independent ones")
     labelled = dataclasses.replace(with_labels(few, 60, X), labelled_effective=jnp.array(1.5))
     assert said(labelled, "independent ones").startswith("By the labels, the 6 agents vote about")
     assert "as well as 1.5 independent" in said(labelled, "independent ones")
@@ -211,10 +286,56 @@ def test_how_much_the_rule_matters_is_told(clean, can_differ, can_overturn, over
     assert "isp can only break ties. 6.0% of the questions are tied" in sentence
 
 
+@pytest.mark.parametrize("can_differ", [False, True])
+def test_what_no_answers_can_do_is_said_only_of_what_everybody_answers(clean, can_differ):
+    effect = dataclasses.replace(
+        clean.rules.ow_l,
+        can_differ=jnp.array(can_differ),
+        can_overturn=jnp.array(False),
+        overturned=jnp.array(0.0),
+    )
+    still = dataclasses.replace(clean.rules, ow_l=effect, isp=effect)
+    sentence = said(dataclasses.replace(clean, rules=still), " tied")
+    assert "answers" in sentence and "isp can only break ties." in sentence
+    plain = (
+        "ow-l changes the majority's answer on none of the questions not tied. isp changes none."
+    )
+    absent = clean.abstentions.at[3].set(1 / 600)
+    mixed = dataclasses.replace(still, mixed=jnp.array(True))
+    for odd in ({"abstentions": absent, "rules": still}, {"rules": mixed}):
+        assert said(dataclasses.replace(clean, **odd), " tied").startswith(plain)
+    changing = dataclasses.replace(effect, overturned=jnp.array(0.02))
+    rules = dataclasses.replace(clean.rules, ow_l=changing, isp=changing)
+    sentence = said(dataclasses.replace(clean, rules=rules), " tied")
+    assert "on 2.0% of the questions" in sentence and "isp" not in sentence
+
+
+def test_all_or_no_questions_tied(clean):
+    rules = dataclasses.replace(clean.rules, tied=jnp.array(0.0))
+    assert "No question is tied." in said(dataclasses.replace(clean, rules=rules), " tied")
+    answers = jnp.tile(jnp.array([0, 0, 1, 1]), (40, 1))
+    diagnosis = run(answers, 2, key=jax.random.key(1), resamples=5)
+    assert said(diagnosis, "is tied", NAMES[:4]) == "Every question is tied."
+
+
 def test_a_dictator_is_named(clean):
     rules = dataclasses.replace(clean.rules, dictators=jnp.arange(6) == 5)
-    sentence = said(dataclasses.replace(clean, rules=rules), "dictator")
-    assert sentence.startswith("ow-l makes a dictator of Flo:")
+    dictator = dataclasses.replace(clean, rules=rules)
+    assert said(dictator, "dictator").startswith("ow-l makes a dictator of Flo:")
+    seldom = dataclasses.replace(dictator, votes=clean.votes.at[5].set(29.0))
+    assert silent_on(seldom, "dictator")
+
+
+def test_few_labels_make_nobody_the_best(clean):
+    few = with_labels(clean, 9, X)
+    assert silent_on(few, "The best agent by the labels")
+    assert said(few, "There are labels").startswith("There are labels for 9 answers of an agent at")
+    one = with_labels(clean, 1, X)
+    assert said(one, "There are labels").startswith("There are labels for 1 answer of an agent at")
+    some = dataclasses.replace(with_labels(clean, 10, X), labels=jnp.full(6, 10.0).at[5].set(9.0))
+    assert said(some, "The best agent by the labels").startswith(
+        "The best agent by the labels is E"
+    )
 
 
 def test_labels_show_who_is_overrated_and_who_is_best(clean):
@@ -238,7 +359,7 @@ def test_long_lists_end_with_a_number(clean):
 @pytest.mark.parametrize(
     "answers, words",
     [
-        (jnp.array([[0], [1]]), "A single agent answered"),
+        (jnp.array([[0], [1]]), "Use majority: a single agent's answers are the outcome"),
         (jnp.array([[0, 1, -1], [1, 1, -1]]), "Use majority: with fewer than three agents"),
         (jnp.array([[0, 1, 1]]), "Use majority: on 1 question agents"),
         (jnp.full((1, 3), -1), "Nobody answered anything"),

@@ -73,6 +73,10 @@ def test_questions_with_different_numbers_of_options_are_compared():
     rules = compare_rules(answers, numbers, max_options=5)
     assert 0.0 < float(rules.tied) < 1.0
     assert rules.ow_l.can_overturn and not rules.isp.can_overturn
+    assert rules.mixed
+    unseen = jnp.where(numbers[:, None] == 2, -1, answers)
+    assert not compare_rules(unseen, numbers, max_options=5).mixed
+    assert not compare_rules(answers, 5).mixed
 
 
 def test_chance_is_the_mean_over_the_questions_answered():
