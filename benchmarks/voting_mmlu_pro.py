@@ -13,6 +13,7 @@ of the others; the pool of all models gets several such draws. One JSON line com
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import math
 import platform
@@ -59,7 +60,6 @@ class Sizes:
         seed: Of the pools and of which questions are labelled.
         pools: Random pools of each size.
         draws: So many times all models vote, each time with other labels.
-        peer_pools: So many of them also go through crowd-kit, which is slow.
         sizes: Models in a random pool.
         labels: Labelled questions, for the rules that use them.
         questions: At most so many questions; all of the half if None.
@@ -69,13 +69,12 @@ class Sizes:
     seed: int = 0
     pools: int = 200
     draws: int = 20
-    peer_pools: int = 20
     sizes: tuple[int, ...] = (4, 7, 12)
     labels: int = 100
     questions: int | None = None
 
 
-SMALL = Sizes(pools=2, draws=2, peer_pools=1, sizes=(4,), labels=20, questions=120)
+SMALL = Sizes(pools=2, draws=2, sizes=(4,), labels=20, questions=120)
 
 
 class Pool(NamedTuple):
@@ -177,6 +176,7 @@ RULES: dict[str, Rule] = {
 }
 SCORED = ("accuracy", "gain_error", "hard")  # what is kept of a rule in a pool, see `Score`
 PEERS = ("MajorityVote", "Wawa", "OneCoinDawidSkene", "DawidSkene", "MMSR")
+MISSING = "crowd-kit is not installed (pip install 'jaxreason[peers]'), so its rules are missing."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,26 +202,28 @@ class Score:
     hard_questions: int
 
 
-def measure(questions: Questions, pools: Sequence[Pool], sizes: Sizes) -> list[Score]:
+def measure(
+    questions: Questions, pools: Sequence[Pool], sizes: Sizes, peers: Sequence[str] = ()
+) -> list[Score]:
     """Lets every rule vote in every pool.
 
     Args:
         questions: The questions.
         pools: The pools.
-        sizes: How many labels, and how many pools go through crowd-kit.
+        sizes: How many labels.
+        peers: The rules of crowd-kit that vote, too.
     """
     scores = []
     rng = np.random.default_rng(sizes.seed + 1)
-    with tqdm(total=len(pools) * len(RULES), unit="vote", disable=None) as progress:
+    total = len(pools) * (len(RULES) + len(peers))
+    with tqdm(total=total, unit="vote", disable=None) as progress:
         for pool in pools:
             progress.set_description(pool.family)
             labels = np.full_like(questions.truth, -1)
             known = rng.choice(len(labels), sizes.labels, replace=False)
             labels[known] = questions.truth[known]
             right = _answer_all(questions, pool, labels, progress)
-            # Other labels of the same pool are nothing to rules without labels.
-            if pool.number < (1 if _has_all(pool.family) else sizes.peer_pools):
-                right |= _answer_peers(questions, pool)
+            right |= _answer_peers(questions, pool, peers, progress)
             scores += _score(questions, pool, labels, right)
     return scores
 
@@ -243,8 +245,12 @@ def _answer_all(
     return right
 
 
-def _answer_peers(questions: Questions, pool: Pool) -> dict[str, np.ndarray]:
+def _answer_peers(
+    questions: Questions, pool: Pool, peers: Sequence[str], progress: tqdm
+) -> dict[str, np.ndarray]:
     """Does the same with crowd-kit's rules; a question without an answer is wrong."""
+    if not peers:
+        return {}
     import pandas as pd
     from crowdkit import aggregation
 
@@ -252,12 +258,13 @@ def _answer_peers(questions: Questions, pool: Pool) -> dict[str, np.ndarray]:
     tasks, workers = np.nonzero(answers >= 0)
     table = pd.DataFrame({"task": tasks, "worker": workers, "label": answers[tasks, workers]})
     right = {}
-    for name in PEERS:
+    for name in peers:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it calls pandas in ways that pandas will end
             found = getattr(aggregation, name)().fit_predict(table)
         given = found.reindex(range(len(answers)), fill_value=-1).to_numpy()
         right[f"crowd-kit {name}"] = (given == questions.truth).astype(float)
+        progress.update()
     return right
 
 
@@ -466,9 +473,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     except FileNotFoundError as error:
         parser.exit(2, f"error: {error}\n")
     pools = draw_pools(sizes, len(questions.models))
-    scores = measure(questions, pools, sizes)
+    peers = PEERS if importlib.util.find_spec("crowdkit") else ()
+    scores = measure(questions, pools, sizes, peers)
     summaries = summarise(scores)
     text = format_tables(summaries)
+    if not peers:
+        text = f"{MISSING}\n\n{text}"
     print(text, end="\n\n")
     if options.output:
         write_folder(options.output, sizes, pools, scores, summaries, text)
