@@ -4,16 +4,17 @@ A call fits a rule to all answers and gives its answers. Every rule of each libr
 process on the same votes: agents of different accuracies, questions of varying difficulty. The
 share of same answers is lowered by ties, which crowd-kit breaks by an order that varies. Memory
 is the most that the process held, less what it held after its imports: the votes in the library's
-own form (an array, a table) and all work on them, compiling included. Compiling, and making the
-array or the table, are timed apart. crowd-kit's MMSR is the peer of ow-l: the same model, another
-algorithm. Last, every rule of ours on many votes, with the memory of the whole process. One JSON
-line comes at the end.
+own form (an array, a table) and all work on them, compiling included. On an accelerator ours is
+the most that was in use there. Compiling, and making the array or the table, are timed apart.
+crowd-kit's MMSR is the peer of ow-l: the same model, another algorithm. Last, every rule of ours on
+many votes, with the memory of the whole process. One JSON line comes at the end.
 """
 
 import argparse
 import dataclasses
 import importlib.util
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -290,6 +291,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = {name: value for name, value in given.items() if value is not None}
     plan = dataclasses.replace(SMALL if options.small else Plan(), **given)
     libraries = [OURS, PEER] if importlib.util.find_spec("crowdkit") else [OURS]
+    # Else this process would keep most of an accelerator's memory from those that it measures.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     rows, large = compare(plan, libraries)
     text = f"{format_comparison(rows)}\n\n{format_large(large)}"
     if PEER not in libraries:

@@ -70,7 +70,9 @@ class Result:
         calls: The number of timed calls.
         iterations: Of the fit, if it has any.
         peak_bytes: The most memory that the process held, with the interpreter and libraries.
-        used_bytes: The same less what it held after the imports, so the data and all work on it.
+        used_bytes: The same less what it held after the imports, so the data and all work on it; of
+            ours on an accelerator, the most that was in use there.
+        device: What ran it.
         accuracy: The share of right answers.
     """
 
@@ -84,6 +86,7 @@ class Result:
     peak_bytes: int
     used_bytes: int
     accuracy: float
+    device: str
 
 
 Step = Callable[[], tuple[np.ndarray, int | None]]
@@ -113,6 +116,7 @@ def measure(case: Case) -> Result:
     np.save(case.votes, given)
     low, median, high = quartiles(seconds)
     peak = peak_bytes()
+    device, used = _device() if case.library == OURS else ("cpu", None)
     return Result(
         convert_seconds=convert_seconds,
         compile_seconds=0.0 if first is None else max(first - median, 0.0),
@@ -122,8 +126,9 @@ def measure(case: Case) -> Result:
         calls=len(seconds),
         iterations=iterations,
         peak_bytes=peak,
-        used_bytes=peak - before,
+        used_bytes=peak - before if used is None else used,
         accuracy=float((given == truth).mean()),
+        device=device,
     )
 
 
@@ -180,6 +185,15 @@ def _prepare_peer(imported: Any, case: Case, answers: np.ndarray, truth: np.ndar
         return given, None if history is None else len(history)
 
     return step
+
+
+def _device() -> tuple[str, int | None]:
+    """Returns the device's kind and the most memory in use there; None for a CPU."""
+    import jax
+
+    (device, *_) = jax.devices()
+    statistics = device.memory_stats() or {}
+    return device.device_kind, statistics.get("peak_bytes_in_use")
 
 
 def peak_bytes() -> int:

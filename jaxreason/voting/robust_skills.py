@@ -67,7 +67,9 @@ def fit_signed_skills(
         start = jnp.clip(means / jnp.sqrt(jnp.maximum(jnp.mean(means), 1e-6)), -1.0, 1.0)
 
     def step(_: Array, skills: Array) -> Array:
-        best = (weighted @ skills) / jnp.maximum(weights @ jnp.square(skills), 1e-12)
+        products = jnp.matmul(weighted, skills, precision="highest")
+        squares = jnp.matmul(weights, jnp.square(skills), precision="highest")
+        best = products / jnp.maximum(squares, 1e-12)
         return 0.5 * (skills + jnp.clip(best, -1.0, 1.0))
 
     skills = jax.lax.fori_loop(0, steps, step, start)

@@ -14,7 +14,7 @@ from benchmarks.voting_speed_figure import save_figure
 
 ANSWERS = np.array([[0, 0, 1], [1, 1, 1], [2, 0, 2], [1, 1, -1]], np.int32)
 TRUTH = np.array([0, 1, 2, 0], np.int32)
-RESULT = Result(0.1, 2.0, 0.25, 0.2, 0.3, 5, 10, 2**30, 2**20, 0.5)
+RESULT = Result(0.1, 2.0, 0.25, 0.2, 0.3, 5, 10, 2**30, 2**20, 0.5, "cpu")
 installed = pytest.mark.skipif(not importlib.util.find_spec("crowdkit"), reason="no crowd-kit")
 
 
@@ -37,6 +37,7 @@ def test_a_case_is_measured(tmp_path, library, rule):
     measured = case(tmp_path, library, rule)
     result = measure(measured)
     assert result.calls == 2
+    assert result.device == "cpu"
     assert 0 < result.low <= result.median_seconds <= result.high
     assert (result.compile_seconds > 0) == (library == OURS)
     assert (result.iterations is None) == (rule == "majority")
