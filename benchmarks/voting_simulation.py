@@ -2,9 +2,9 @@
 
 First Table 2 of "Beyond Majority Voting: LLM Aggregation by Leveraging Higher-Order Information" by
 Ai et al. (https://arxiv.org/abs/2510.01499), as printed, exact and simulated. Then data sets of few
-questions; agents that copy; questions of varying difficulty; and both, where the paper's
-assumptions fail. Accuracies are in per cent, the mean over data sets with its 95% interval; tied
-options share the win. One JSON line comes last.
+questions; crowds that answer a few questions each; agents that copy; questions of varying
+difficulty; and both, where the paper's assumptions fail. Accuracies are in per cent, the mean over
+data sets with its 95% interval; tied options share the win. One JSON line comes last.
 """
 
 import argparse
@@ -48,7 +48,9 @@ PAPER_TABLE = {  # one data set for each number of options
     "OW, true accuracies": (0.9137, 0.9494, 0.9605, 0.9646, 0.9681),
 }
 WEAK_PAIR = (0.6, 0.6, 0.8, 0.8)
-PARENTS = (0, 0, 2, 3)  # the second of the weak agents copies the first
+COPIES = (0, 0, 2, 3)  # the second of the weak agents copies the first
+CROWD = tuple(np.linspace(0.5, 0.95, 100).tolist())
+VOTERS = 5  # of the crowd, for each question
 
 
 class Model(NamedTuple):
@@ -57,6 +59,7 @@ class Model(NamedTuple):
     accuracies: jax.Array  # over all questions
     abilities: jax.Array  # accuracies on a question of average difficulty
     spread: jax.Array
+    parents: jax.Array  # whom each agent copies, itself if nobody
     rho: jax.Array
 
 
@@ -81,16 +84,16 @@ def ow_with_true_accuracies(answers: jax.Array, num_options: int, model: Model) 
 def bayes_optimal(answers: jax.Array, num_options: int, model: Model) -> Votes:
     """Picks the most probable option under the model that made the answers: no rule does better."""
     right = answers[:, :, None] == jnp.arange(num_options)
-    parents = jnp.array(PARENTS)
-    copied = (answers == answers[:, parents])[:, :, None]
-    rates = jnp.where(parents == jnp.arange(len(PARENTS)), 0.0, model.rho)[None, :, None]
+    answered = (answers >= 0)[:, :, None]
+    copied = (answers == answers[:, model.parents])[:, :, None]
+    rates = jnp.where(model.parents == jnp.arange(answers.shape[1]), 0.0, model.rho)[None, :, None]
 
     def likelihood(difficulty: tuple[jax.Array, jax.Array]) -> jax.Array:
         node, weight = difficulty
         x = jax.nn.sigmoid(jax.scipy.special.logit(model.abilities) - model.spread * node)
         own = jnp.where(right, x[:, None], (1.0 - x[:, None]) / (num_options - 1.0))
         given = (1.0 - rates) * own + jnp.where(copied, rates, 0.0)
-        return weight * jnp.prod(given, axis=1)
+        return weight * jnp.prod(jnp.where(answered, given, 1.0), axis=1)
 
     nodes, weights = (jnp.array(of, jnp.float32) for of in difficulty_nodes(21))
     scores = jnp.log(jnp.sum(jax.lax.map(likelihood, (nodes, weights)), axis=0))
@@ -130,9 +133,12 @@ class Sizes:
     repetitions: int = 10
     few_questions: tuple[int, ...] = (10, 50, 300)
     few_repetitions: int = 300
+    few_answers: tuple[int, ...] = (10, 30, 100)  # of each agent of a crowd
 
 
-SMALL = Sizes(questions=100, repetitions=3, few_questions=(10, 30), few_repetitions=5)
+SMALL = Sizes(
+    questions=100, repetitions=3, few_questions=(10, 30), few_repetitions=5, few_answers=(10,)
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +154,9 @@ class Setting:
         accuracies: How often each agent is right on a question of average difficulty.
         num_options: The number of options of every question.
         spread: The standard deviation of the questions' difficulties, in logits.
+        parents: Whom each agent copies, itself if nobody; nobody copies if empty.
         rho: How often an agent copies its parent.
+        voters: How many agents, drawn at random, answer each question; all if None.
     """
 
     table: str
@@ -159,7 +167,9 @@ class Setting:
     accuracies: tuple[float, ...] = PAPER_ACCURACIES
     num_options: int = 4
     spread: float = 0.0
+    parents: tuple[int, ...] = ()
     rho: float = 0.0
+    voters: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,13 +204,24 @@ def list_settings(sizes: Sizes) -> list[Setting]:
     large = {"questions": sizes.questions, "repetitions": sizes.repetitions}
     clones, difficulty = "One weak agent copies another", "Questions of varying difficulty"
     both = "Copies, and questions of difficulty sd 2"
-    weak = {"accuracies": WEAK_PAIR}
+    weak = {"accuracies": WEAK_PAIR, "parents": COPIES}
+    crowd = {"accuracies": CROWD, "voters": VOTERS, "repetitions": sizes.repetitions}
     rates, spreads = (0.0, 0.3, 0.6, 0.9), (0.0, 1.0, 2.0, 3.0)
     return [
         *(Setting(PAPER, "K", k, num_options=k, **large) for k in PAPER_OPTIONS),
         *(
             Setting("Few questions", "questions", few, few, sizes.few_repetitions)
             for few in sizes.few_questions
+        ),
+        *(
+            Setting(
+                "A crowd of 100, 5 for each question",
+                "answers",
+                few,
+                questions=few * len(CROWD) // VOTERS,
+                **crowd,
+            )
+            for few in sizes.few_answers
         ),
         *(Setting(clones, "rho", rho, rho=rho, **weak, **large) for rho in rates),
         *(Setting(difficulty, "sd", sd, spread=sd, **large) for sd in spreads),
@@ -220,10 +241,9 @@ def measure(settings: Sequence[Setting], seed: int) -> list[Cell]:
         for number, setting in enumerate(settings):
             key = jax.random.fold_in(jax.random.key(seed), number)
             keys = jax.random.split(key, setting.repetitions)
-            x = jnp.array(setting.accuracies)
-            mean = jnp.array(mean_accuracies(setting.accuracies, setting.spread), x.dtype)
-            model = Model(mean, x, jnp.array(setting.spread), jnp.array(setting.rho))
-            answers, truth = _simulate(keys, model, setting.num_options, setting.questions)
+            model = model_of(setting)
+            size = (setting.num_options, setting.questions, setting.voters)
+            answers, truth = _simulate(keys, model, *size)
             scores = {}
             for name, rule in RULES.items():
                 progress.set_description(f"{setting.table}, {setting.variable} {setting.value:g}")
@@ -234,19 +254,35 @@ def measure(settings: Sequence[Setting], seed: int) -> list[Cell]:
     return cells
 
 
-@partial(jax.jit, static_argnums=(2, 3))
+def model_of(setting: Setting) -> Model:
+    """Returns how a setting's answers come about."""
+    x = jnp.array(setting.accuracies)
+    return Model(
+        jnp.array(mean_accuracies(setting.accuracies, setting.spread), x.dtype),
+        x,
+        jnp.array(setting.spread),
+        jnp.array(setting.parents or range(len(x))),
+        jnp.array(setting.rho),
+    )
+
+
+@partial(jax.jit, static_argnums=(2, 3, 4))
 def _simulate(
-    keys: jax.Array, model: Model, num_options: int, questions: int
+    keys: jax.Array, model: Model, num_options: int, questions: int, voters: int | None
 ) -> tuple[jax.Array, jax.Array]:
     """Draws one data set a key: answers `[data set, question, agent]` and truths."""
 
     def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        of_answers, of_copies = jax.random.split(key)
+        of_answers, of_copies, of_voters = jax.random.split(key, 3)
         answers, truth = simulate_difficulty(
             of_answers, model.abilities, num_options, questions, spread=model.spread
         )
-        parents = jnp.array(PARENTS)
-        return copy_answers(of_copies, answers, parents=parents, rho=model.rho), truth
+        answers = copy_answers(of_copies, answers, parents=model.parents, rho=model.rho)
+        if voters is not None:
+            lots = jax.random.uniform(of_voters, answers.shape)
+            drawn = lots >= jax.lax.top_k(lots, voters)[0][:, -1:]
+            answers = jnp.where(drawn, answers, -1)
+        return answers, truth
 
     return jax.vmap(draw)(keys)
 

@@ -48,6 +48,7 @@ VARIABLES = MappingProxyType(
     {
         "K": "options",
         "questions": "questions in a data set",
+        "answers": "answers of an agent",
         "rho": "how often it copies",
         "sd": "spread of the difficulties (sd in logits)",
     }
@@ -65,9 +66,9 @@ def save_figure(cells: Sequence[Mapping[str, Any]], path: Path) -> None:
     tables = list(dict.fromkeys(cell["table"] for cell in cells))
     rules = list(dict.fromkeys(cell["rule"] for cell in cells))
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(11.5, 7.4), layout="constrained")
+        figure = Figure(figsize=(15.0, 7.4), layout="constrained")
         figure.get_layout_engine().set(hspace=0.06, wspace=0.04)
-        panels = figure.subplots(2, 3).flat
+        panels = figure.subplots(2, 4).flat
         for axes, table in zip(panels, tables, strict=False):
             _draw_panel(axes, [cell for cell in cells if cell["table"] == table], rules)
             axes.set_title(table)

@@ -3,16 +3,18 @@
 import itertools
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from benchmarks import voting_simulation
 from benchmarks.voting_simulation import (
+    COPIES,
+    CROWD,
     PAPER,
     RULES,
     WEAK_PAIR,
-    Model,
     Setting,
     Sizes,
     bayes_optimal,
@@ -21,6 +23,7 @@ from benchmarks.voting_simulation import (
     largest_deviation,
     list_settings,
     mean_accuracies,
+    model_of,
     ow_with_true_accuracies,
 )
 
@@ -28,7 +31,9 @@ ACCURACIES = jnp.array([0.6, 0.7, 0.8, 0.9])
 TINY = [
     Setting(PAPER, "K", 2, 40, 3, num_options=2),
     Setting("Few questions", "questions", 5, 5, 2, num_options=2),
-    Setting("Copies", "rho", 0.5, 40, 3, WEAK_PAIR, num_options=2, spread=1.0, rho=0.5),
+    Setting(
+        "Copies", "rho", 0.5, 40, 3, WEAK_PAIR, num_options=2, spread=1.0, parents=COPIES, rho=0.5
+    ),
 ]
 
 
@@ -37,8 +42,7 @@ def every_answer(num_options):
 
 
 def model(accuracies, spread, rho):
-    mean = jnp.array(mean_accuracies(accuracies, spread))
-    return Model(mean, jnp.array(accuracies), jnp.array(spread), jnp.array(rho))
+    return model_of(Setting("t", "v", 0, 1, 1, accuracies, spread=spread, parents=COPIES, rho=rho))
 
 
 def test_the_exact_values_of_table_2():
@@ -58,11 +62,12 @@ def test_the_settings():
         varied = {
             "K": setting.num_options,
             "questions": setting.questions,
+            "answers": setting.questions * (setting.voters or 0) / len(setting.accuracies),
             "rho": setting.rho,
             "sd": setting.spread,
         }
         assert varied[setting.variable] == setting.value
-    assert len({setting.table for setting in settings}) == 5
+    assert len({setting.table for setting in settings}) == 6
 
 
 def test_accuracies_over_all_difficulties():
@@ -92,6 +97,17 @@ def test_bayes_optimal_is_ow_where_agents_are_independent():
     np.testing.assert_array_equal(
         bayes_optimal(answers, 3, known).winners, ow_with_true_accuracies(answers, 3, known).winners
     )
+
+
+def test_of_a_crowd_so_many_answer_each_question():
+    known = model_of(Setting("t", "v", 0, 50, 2, CROWD, voters=5))
+    keys = jax.random.split(jax.random.key(0), 2)
+    answers, truth = voting_simulation._simulate(keys, known, 4, 50, 5)
+    assert ((answers >= 0).sum(axis=2) == 5).all()
+    assert ((answers >= 0).sum(axis=1) > 0).mean() > 0.8  # not always the same
+    for own in answers:
+        best, other = bayes_optimal(own, 4, known), ow_with_true_accuracies(own, 4, known)
+        np.testing.assert_allclose(best.winners, other.winners)
 
 
 def test_best_single_follows_the_most_accurate():
