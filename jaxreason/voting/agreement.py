@@ -8,6 +8,9 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxreason.voting.ballots import NumOptions, cast_ballots, check_answers
 from jaxreason.voting.blocks import questions_per_block, sum_blocks
 
+MAX_BLOCK = 4096
+"""Questions in a block: longer sums of inexact numbers lose digits in float32."""
+
 
 class Agreement(NamedTuple):
     """How often each pair of agents agrees.
@@ -47,34 +50,39 @@ def pairwise_agreement(
         The agreement and the number of questions that it rests on.
 
     Raises:
-        ValueError: If a shape, `num_options` or `max_options` is wrong.
+        ValueError: If a shape, an answer, `num_options` or `max_options` is wrong.
 
     Example:
         >>> answers = jnp.array([[0, 0, 1], [1, 1, 0], [0, 1, -1], [1, 1, 1]])
         >>> rates, counts = pairwise_agreement(answers, 2)
         >>> rates[0].tolist()  # agreed on 3 of 4 and on 1 of 3 questions
-        [1.0, 0.5, -0.3333333432674408]
+        [1.0, 0.5, -0.33333...]
         >>> counts[0].tolist()
         [4.0, 4.0, 3.0]
     """
     exists = check_answers(answers, num_options, max_options)
-    block = questions_per_block(answers.shape[1], exists.shape[1])
-    excess, counts = sum_blocks(_sum_agreement, answers, exists, block=block)
-    return Agreement(excess / jnp.maximum(counts, 1.0), counts)
+    options = jnp.sum(exists, axis=1, dtype=jnp.float32)
+    # 1 - r is the mean of K / (K - 1) over questions, 0 where the two agree. Relative to the
+    # largest, these weights are 1 if all questions have as many options, and sums exact.
+    weights = jnp.where(options >= 2.0, options / jnp.maximum(options - 1.0, 1.0), 0.0)
+    largest = jnp.max(weights, initial=0.0)
+    relative = weights / jnp.where(largest > 0, largest, 1.0)
+    block = min(questions_per_block(answers.shape[1], exists.shape[1]), MAX_BLOCK)
+    differs, counts = sum_blocks(_sum_differences, answers, exists, relative, block=block)
+    rates = 1.0 - largest * differs / jnp.maximum(counts, 1.0)
+    return Agreement(jnp.where(counts > 0, rates, 0.0), counts)
 
 
-def _sum_agreement(
-    answers: Int[Array, "question agent"], exists: Bool[Array, "question option"]
+def _sum_differences(
+    answers: Int[Array, "question agent"],
+    exists: Bool[Array, "question option"],
+    weights: Float[Array, " question"],
 ) -> tuple[Float[Array, "agent agent"], Float[Array, "agent agent"]]:
-    """Sums (K 1{a_i = a_j} - 1) / (K - 1), and 1, over the questions that both answered."""
+    """Sums the weights of the questions that both answered differently, and 1 for both answers."""
     ballots = cast_ballots(answers, exists)
-    options = jnp.sum(exists, axis=1, dtype=ballots.dtype)
-    ballots = jnp.where((options >= 2.0)[:, None, None], ballots, 0.0)
-    options = jnp.maximum(options, 2.0)
+    ballots = jnp.where((weights > 0)[:, None, None], ballots, 0.0)
     answered = jnp.sum(ballots, axis=-1)
-    wrong = (1.0 / (options - 1.0))[:, None]
     counts = jnp.einsum("qi,qj->ij", answered, answered, precision="highest")
-    chance = jnp.einsum("qi,qj->ij", answered * wrong, answered, precision="highest")
-    scaled = ballots * (options[:, None] * wrong)[:, :, None]
-    same = jnp.einsum("qis,qjs->ij", scaled, ballots, precision="highest")
-    return same - chance, counts
+    weighted = ballots * weights[:, None, None]
+    others = answered[:, :, None] - ballots
+    return jnp.einsum("qis,qjs->ij", weighted, others, precision="highest"), counts

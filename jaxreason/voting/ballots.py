@@ -17,7 +17,8 @@ def check_answers(
     """Checks what every rule is given.
 
     Args:
-        answers: Option indices; anything outside [0, num_options) counts as an abstention.
+        answers: Option indices, -1 for an abstention. Where values are not known, as under `jit`,
+            an index that names no option counts as an abstention, too.
         num_options: The number of options, one for all questions or one a question.
         max_options: The most options of any question, exactly if `num_options` is an array.
 
@@ -26,7 +27,8 @@ def check_answers(
 
     Raises:
         ValueError: If a shape is wrong, `answers` are no integers or of no agent, there are fewer
-            than two options, or `max_options` is missing, superfluous or too small.
+            than two options, `max_options` is missing, superfluous or too small, or, as far as
+            values are known, an answer names no option.
 
     Example:
         >>> check_answers(jnp.array([[1, -1]]), 2, None).tolist()
@@ -38,7 +40,24 @@ def check_answers(
         jnp.issubdtype(answers.dtype, jnp.integer),
         f"answers must be integers, -1 where an agent abstained; got {answers.dtype}.",
     )
-    return option_mask(num_options, max_options, questions)
+    exists = option_mask(num_options, max_options, questions)
+    if not isinstance(answers, jax.core.Tracer) and not isinstance(num_options, jax.core.Tracer):
+        _check_indices(np.asarray(answers), np.asarray(num_options))
+    return exists
+
+
+def _check_indices(answers: np.ndarray, num_options: np.ndarray) -> None:
+    """Checks that every answer names an option of its question, or is -1."""
+    most = num_options[:, None] if num_options.ndim else num_options
+    strange = np.argwhere((answers < -1) | (answers >= most))
+    if len(strange):
+        question, agent = strange[0]
+        options = np.broadcast_to(num_options, len(answers))[question]
+        raise ValueError(
+            f"answers must be option indices from 0, or -1 for an abstention; got "
+            f"{answers[question, agent]} for a question of {options} options (question {question}, "
+            f"agent {agent}; {len(strange):,} in all)."
+        )
 
 
 def cast_ballots(
@@ -78,7 +97,8 @@ def is_vote(
         [[True, False, False]]
     """
     number = jnp.sum(exists, axis=1, dtype=jnp.int32)[:, None]
-    return (answers >= 0) & (answers.astype(jnp.int32) < number)
+    options = answers.astype(jnp.int32)
+    return (options >= 0) & (options < number)
 
 
 def count_votes(

@@ -62,8 +62,8 @@ def calibrate(
         0.23 -0.23
     """
     agents = answers.shape[1]
-    prior = jnp.zeros(agents + 1).at[0].set(1.0)
-    precisions = jnp.full(agents + 1, 1.0 / SPREAD**2).at[0].set(1.0)
+    prior = jnp.zeros(agents + 1, jnp.float32).at[0].set(1.0)
+    precisions = jnp.full(agents + 1, 1.0 / SPREAD**2, jnp.float32).at[0].set(1.0)
     bounded = jnp.maximum(log_posterior, MIN_LOG)
     block = questions_per_block(agents, exists.shape[1])
 
@@ -117,7 +117,7 @@ def _differentiate(
     votes = jnp.swapaxes(cast_ballots(answers, exists), 1, 2)
     features = jnp.concatenate([log_posterior[..., None], votes], axis=-1)
     scores = jnp.where(exists, jnp.sum(features * terms, axis=-1), MIN_LOG)
-    label = jnp.where(exists, jax.nn.one_hot(truth, exists.shape[1]), 0.0)
+    label = jnp.where(exists, jax.nn.one_hot(truth, exists.shape[1], dtype=terms.dtype), 0.0)
     chances = jax.nn.softmax(scores, axis=1) * jnp.sum(label, axis=1, keepdims=True)
     mean = jnp.einsum("qk,qkf->qf", chances, features, precision="highest")
     slope = jnp.einsum("qk,qkf->f", label - chances, features, precision="highest")

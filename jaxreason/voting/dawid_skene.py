@@ -71,8 +71,8 @@ def fit_one_coin(
     the options that exist are equally likely. (A full array of one number gives that, too.)
 
     Expectation maximisation starts from the shares of the votes and has no smoothing; only the
-    likelihood clips accuracies, to [1e-6, 1 - 1e-6]. A likelihood has several maxima: agents worse
-    than chance are found if the majority is right more often than not.
+    likelihood clips accuracies, `MIN_ERROR` from 0 and 1. A likelihood has several maxima: agents
+    worse than chance are found if the majority is right more often than not.
 
     See "Spectral Methods Meet EM: A Provably Optimal Algorithm for Crowdsourcing" by Zhang et al.
     (https://arxiv.org/abs/1406.3824), and "Maximum Likelihood Estimation of Observer
@@ -91,7 +91,7 @@ def fit_one_coin(
         The parameters.
 
     Raises:
-        ValueError: If a shape, `num_options` or `max_options` is wrong.
+        ValueError: If a shape, an answer, `num_options` or `max_options` is wrong.
 
     Example:
         >>> rows = "0000 1111 0001 1110 0001 1111 0100 1110".split()
@@ -157,7 +157,7 @@ def one_coin_dawid_skene(
         The votes; scores are the log-posterior.
 
     Raises:
-        ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong.
+        ValueError: If a shape, an answer, `num_options`, `max_options` or `ties` is wrong.
 
     Example:
         >>> parameters = OneCoin(jnp.array([0.9, 0.6, 0.6]))
@@ -219,7 +219,7 @@ def fit_dawid_skene(
         The parameters.
 
     Raises:
-        ValueError: If a shape, `num_options` or `max_options` is wrong.
+        ValueError: If a shape, an answer, `num_options` or `max_options` is wrong.
 
     Example:
         >>> answers = jnp.array([[0, 0, 0], [1, 1, 0], [0, 0, 1], [1, 1, 0]])
@@ -281,7 +281,7 @@ def dawid_skene(
         The votes, without weights; scores are the log-posterior.
 
     Raises:
-        ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong.
+        ValueError: If a shape, an answer, `num_options`, `max_options` or `ties` is wrong.
 
     Example:
         >>> confusions = jnp.array([[[0.5, 0.5], [0.1, 0.9]]])  # one agent, partial to 1

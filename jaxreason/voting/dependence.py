@@ -11,6 +11,17 @@ from jaxreason.voting.agreement import Agreement
 from jaxreason.voting.ballots import NumOptions, cast_ballots, check_answers
 from jaxreason.voting.blocks import questions_per_block, sum_blocks
 from jaxreason.voting.robust_skills import fit_robust_skills, fit_signed_skills
+from jaxreason.voting.tetrads import (
+    Quartet,
+    find_quartet,
+    of_quartet,
+    predict_from_tetrads,
+    scatter,
+)
+
+MIN_SHARED = 0.05
+"""Pairs that share fewer than one in twenty of the questions that the closest pair shares are not
+tested: who answered next to nothing can't decide between two explanations of the others."""
 
 MIN_SPREAD_AGENTS = 5
 """From so many agents on (10 pairs) the spread of the pool's residuals is estimated."""
@@ -32,11 +43,13 @@ class Dependence:
         copying: The excess as a share of what is possible, (r_ij - t_i t_j) / (1 - t_i t_j): the
             share of questions on which one agent of the pair must have copied the other.
         standard_errors: Of r_ij, from the number of questions that both answered.
-        usual: The median excess of the pool's pairs; 0 below five agents.
+        usual: The median excess of the pool's pairs; 0 below five agents that can be tested.
         spread: The standard deviation of the excess over the pool's pairs beyond sampling, such as
-            varying difficulty leaves; 0 below five agents.
-        suspected: Pairs that the fit left out.
+            varying difficulty leaves; 0 below five agents that can be tested.
+        suspected: Pairs that agree too often.
         testable: Pairs that can be tested at all; what is not testable is nan.
+        counted: Pairs whose agreement the skills were fitted to.
+        quartet: The agents that can be tested, if they are but four; None for a smaller pool.
     """
 
     skills: Float[Array, " agent"]
@@ -48,6 +61,8 @@ class Dependence:
     spread: Float[Array, ""]
     suspected: Bool[Array, "agent agent"]
     testable: Bool[Array, "agent agent"]
+    counted: Bool[Array, "agent agent"]
+    quartet: Quartet | None
 
 
 def measure_dependence(
@@ -70,9 +85,9 @@ def measure_dependence(
     the spread, so that a pair is suspected only if it stands out from the pool.
 
     Fewer than four agents can always be explained as independent, and so can an agent that
-    overlaps with fewer than three. Of four agents, r_ij is predicted by the mean of
-    r_ik r_jl / r_kl and r_il r_jk / r_kl; two copies 1, 2 then can't be told from two copies 3, 4:
-    both fit exactly, and both pairs are suspected.
+    overlaps with fewer than three (pairs that share next to nothing, `MIN_SHARED`, aside). If four
+    are left, r_ij is predicted by the mean of r_ik r_jl / r_kl and r_il r_jk / r_kl; two copies
+    1, 2 then can't be told from two copies 3, 4: both fit exactly, and both pairs are suspected.
 
     See "Beyond Majority Voting: LLM Aggregation by Leveraging Higher-Order Information" by Ai et
     al. (https://arxiv.org/abs/2510.01499), Proposition 1 and Assumption 1, and "Great Models Think
@@ -102,24 +117,29 @@ def measure_dependence(
     agents = rates.shape[0]
     different = ~jnp.eye(agents, dtype=bool)
     overlaps = different & (counts > 0)
-    partners = jnp.sum(overlaps, axis=1)
-    testable = overlaps & (jnp.minimum(partners[:, None], partners[None, :]) >= 3)
+    most = jnp.max(jnp.where(different, counts, 0.0))
+    enough = overlaps & (counts >= MIN_SHARED * most)
+    partners = jnp.sum(enough, axis=1)
+    testable = enough & (jnp.minimum(partners[:, None], partners[None, :]) >= 3)
     errors = agreement_errors(agreement, chance)
-    usual_error = _median(errors, overlaps)
-    if agents == 4:
-        predicted = predict_from_tetrads(rates)
-    else:
-        skills = fit_robust_skills(rates, counts, usual_error)
-        predicted = jnp.outer(skills, skills)
+    skills = fit_robust_skills(rates, counts, _median(errors, overlaps))
+    predicted, counted, quartet = jnp.outer(skills, skills), overlaps, None
+    if agents >= 4:
+        quartet = find_quartet(testable)
+        of_four = scatter(quartet, predict_from_tetrads(of_quartet(quartet, rates)), agents)
+        predicted = jnp.where(quartet.alone, of_four, predicted)
+        counted = jnp.where(quartet.alone, testable, overlaps)
 
     excess = rates - predicted
     usual, spread = _pool_spread(excess, errors, testable)
     scale = jnp.sqrt(jnp.square(errors) + jnp.square(spread))
     large = copying_rate(rates, predicted) >= min_copying
     suspected = testable & large & (excess - usual > threshold * scale)
-    skills = fit_signed_skills(rates, jnp.where(suspected, 0.0, counts))
+    counted = counted & ~suspected
+    skills = fit_signed_skills(rates, jnp.where(counted, counts, 0.0))
     fitted = jnp.outer(skills, skills)
-    predicted = jnp.where(suspected, predicted, fitted) if agents == 4 else fitted
+    kept = jnp.zeros_like(suspected) if quartet is None else suspected & quartet.alone
+    predicted = jnp.where(kept, predicted, fitted)
     usual, spread = _pool_spread(rates - predicted, errors, testable)
     return Dependence(
         skills=skills,
@@ -131,6 +151,8 @@ def measure_dependence(
         spread=spread,
         suspected=suspected,
         testable=testable,
+        counted=counted,
+        quartet=quartet,
     )
 
 
@@ -174,10 +196,11 @@ def copying_rate(
 def effective_agents(copying: Float[Array, "agent agent"]) -> Float[Array, ""]:
     """Computes how many independent agents would give as good a vote: N / (1 + (N - 1) c).
 
-    c is the mean copying of the pairs that have one, within [0, 1]. The share of votes for an
-    option is a mean of N numbers of equal variance, and has the variance of a mean of N / (1 +
-    (N - 1) c) independent ones if c is the mean correlation of their errors (the design effect).
-    It is 1 for copies and N for independent agents.
+    N is the number of agents that are in any pair of known copying, and c is the mean copying of
+    the pairs that have one, within [0, 1]. The share of votes for an option is a mean of N numbers
+    of equal variance, and has the variance of a mean of N / (1 + (N - 1) c) independent ones if c
+    is the mean correlation of their errors (the design effect). It is 1 for copies and N for
+    independent agents.
 
     See "Survey Sampling" by Kish (1965), for the design effect.
 
@@ -191,8 +214,8 @@ def effective_agents(copying: Float[Array, "agent agent"]) -> Float[Array, ""]:
         >>> float(effective_agents(jnp.ones((5, 5)))), float(effective_agents(jnp.zeros((5, 5))))
         (1.0, 5.0)
     """
-    agents = copying.shape[0]
-    known = ~jnp.eye(agents, dtype=bool) & ~jnp.isnan(copying)
+    known = ~jnp.eye(len(copying), dtype=bool) & ~jnp.isnan(copying)
+    agents = jnp.sum(jnp.any(known, axis=1), dtype=copying.dtype)
     total = jnp.sum(jnp.where(known, copying, 0.0))
     pairs = jnp.sum(known, dtype=copying.dtype)
     mean = jnp.clip(total / jnp.maximum(pairs, 1.0), 0.0, 1.0)
@@ -224,7 +247,7 @@ def shared_errors(
         The shares, nan where there is no such question and on the diagonal.
 
     Raises:
-        ValueError: If a shape, `num_options` or `max_options` is wrong.
+        ValueError: If a shape, an answer, `num_options` or `max_options` is wrong.
 
     Example:
         >>> answers = jnp.array([[1, 1, 0, 0, 0], [1, 2, 0, 0, 0], [2, 2, 2, 0, 0]])
@@ -236,31 +259,6 @@ def shared_errors(
     same, either = sum_blocks(_count_outvoted, answers, exists, block=block)
     known = ~jnp.eye(answers.shape[1], dtype=bool) & (either > 0)
     return jnp.where(known, same / jnp.maximum(either, 1.0), jnp.nan)
-
-
-def predict_from_tetrads(rates: Float[Array, "4 4"]) -> Float[Array, "4 4"]:
-    """Predicts each r_ij of four agents from the other five rates.
-
-    It is the mean of r_ik r_jl / r_kl and r_il r_jk / r_kl, within [-1, 1].
-
-    Args:
-        rates: Agreement r_ij.
-
-    Returns:
-        The predictions, 0 on the diagonal.
-
-    Example:
-        >>> t = jnp.array([0.8, 0.6, 0.4, 0.5])
-        >>> [f"{rate:.2f}" for rate in predict_from_tetrads(jnp.outer(t, t))[0]]
-        ['0.00', '0.48', '0.32', '0.40']
-    """
-    predicted = jnp.zeros((4, 4), rates.dtype)
-    for i, j, k, m in ((0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)):
-        for a, b, c, d in ((i, j, k, m), (k, m, i, j)):
-            products = 0.5 * (rates[a, c] * rates[b, d] + rates[a, d] * rates[b, c])
-            ratio = products / jnp.where(jnp.abs(rates[c, d]) < 1e-3, 1e-3, rates[c, d])
-            predicted = predicted.at[a, b].set(ratio).at[b, a].set(ratio)
-    return jnp.clip(predicted, -1.0, 1.0)
 
 
 def _count_outvoted(
@@ -276,9 +274,10 @@ def _count_outvoted(
     ballots = cast_ballots(answers, exists)
     answered = jnp.sum(ballots, axis=-1)
     counts = jnp.sum(ballots, axis=1)
-    options = counts.shape[1]
-    itself = jnp.eye(options, dtype=bool)
-    best_other = jnp.max(jnp.where(itself, -1.0, counts[:, None, :]), axis=-1)
+    most = jnp.max(counts, axis=1, keepdims=True)
+    unique = jnp.sum(counts == most, axis=1, keepdims=True) == 1
+    second = jnp.max(jnp.where(counts == most, -1.0, counts), axis=1, keepdims=True)
+    best_other = jnp.where((counts == most) & unique, second, most)
     outvoted = jnp.where((best_other > counts - 2.0)[:, None, :], ballots, 0.0)
     same = jnp.einsum("qis,qjs->ij", outvoted, ballots, precision="highest")
 
@@ -307,12 +306,14 @@ def _pool_spread(
     pairs: Bool[Array, "agent agent"],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Returns the median excess of the pairs and its spread beyond sampling (both robust)."""
-    if excess.shape[0] < MIN_SPREAD_AGENTS:
-        return jnp.zeros(()), jnp.zeros(())
     middle = _median(excess, pairs)
     deviation = 1.4826 * _median(jnp.abs(excess - middle), pairs)
     variance = jnp.square(deviation) - jnp.square(_median(errors, pairs))
-    return middle, jnp.sqrt(jnp.maximum(variance, 0.0))
+    many = jnp.sum(jnp.any(pairs, axis=1)) >= MIN_SPREAD_AGENTS
+    return (
+        jnp.where(many, middle, 0.0),
+        jnp.where(many, jnp.sqrt(jnp.maximum(variance, 0.0)), 0.0),
+    )
 
 
 def _median(values: Float[Array, "agent agent"], pairs: Bool[Array, "agent agent"]) -> Array:

@@ -16,7 +16,6 @@ from jaxreason.voting.dependence import (
     copying_rate,
     effective_agents,
     measure_dependence,
-    predict_from_tetrads,
     shared_errors,
 )
 from jaxreason.voting.difficulty import PairProducts, sum_pair_products, varying_difficulty
@@ -34,10 +33,7 @@ from jaxreason.voting.rule_effects import (
     compare_rules,
     skill_to_accuracy,
 )
-
-REFIT_STEPS = 30
-"""Steps of a fit to resampled questions, which starts from the fit to all of them."""
-
+from jaxreason.voting.tetrads import of_quartet, predict_from_tetrads, scatter
 
 MIN_RESAMPLED = 10
 """On fewer questions an agent's agreement with others, also resampled, tells nothing."""
@@ -185,22 +181,22 @@ def diagnose(
     check_that(min(questions, agents) >= 1, f"answers must not be empty; got {answers.shape}.")
     exists = check_answers(answers, num_options, max_options)
     answered = is_vote(answers, exists) & (jnp.sum(exists, axis=1, keepdims=True) > 1)
-    answers = jnp.where(answered, answers, -1)
+    answers = jnp.where(answered, answers.astype(jnp.int32), -1)
     chance = chance_of_agents(answers, num_options, max_options=max_options)
     agreement = pairwise_agreement(answers, num_options, max_options=max_options)
     overlaps = ~jnp.eye(agents, dtype=bool) & (agreement.counts > 0)
     threshold = _threshold(overlaps, false_alarms)
-    wrong = jnp.mean(1.0 / jnp.maximum(jnp.sum(exists, axis=1, dtype=jnp.float32) - 1.0, 1.0))
+    wrong = _chance_of_errors(answered, exists)
     found = measure_dependence(agreement, wrong, threshold=threshold, min_copying=min_copying)
     resampled, products = _resample(answers, exists, agreement, found, resamples, key)
     errors = jnp.sqrt(jnp.square(found.standard_errors) + _prediction_variance(resampled, found))
     z_scores = (found.excess - found.usual) / errors
     votes = jnp.sum(answered, axis=0, dtype=jnp.float32)
-    known = identified_agents(overlaps & ~found.suspected) & (votes >= MIN_RESAMPLED)
+    known = identified_agents(found.counted) & (votes >= MIN_RESAMPLED)
     bounds = percentile_interval(resampled.skills, level)
     skills = jnp.where(known[:, None], jnp.column_stack([found.skills, bounds]), jnp.nan)
     rates = jnp.clip(skill_to_accuracy(skills, chance[:, None]), 0.0, 1.0)
-    labelled = _judge(answers, answered, truth, agreement, chance, level)
+    labelled = _judge(answers, answered, exists, truth, agreement, chance, level)
     highest = jnp.where(labelled.number > 0, labelled.bounds[:, 1], rates[:, 2])
     return Diagnosis(
         votes=votes,
@@ -229,6 +225,17 @@ def diagnose(
         difficulty_bounds=percentile_interval(resampled.difficulty[:, None], level)[0],
         rules=compare_rules(answers, num_options, max_options=max_options),
     )
+
+
+def _chance_of_errors(
+    answered: Bool[Array, "question agent"], exists: Bool[Array, "question option"]
+) -> Float[Array, ""]:
+    """Returns the mean of 1 / (K - 1) over the questions that tell of agreement; 1 if none does."""
+    options = jnp.sum(exists, axis=1, dtype=jnp.float32)
+    telling = (jnp.sum(answered, axis=1) >= 2).astype(jnp.float32)
+    total = jnp.sum(telling)
+    mean = jnp.sum(telling / jnp.maximum(options - 1.0, 1.0)) / jnp.maximum(total, 1.0)
+    return jnp.where(total > 0, mean, 1.0)
 
 
 def _threshold(pairs: Bool[Array, "agent agent"], false_alarms: float) -> Float[Array, ""]:
@@ -266,9 +273,10 @@ def _resample(
     def estimate(sums: tuple[Agreement, PairProducts]) -> _Resampled:
         (excess, counts), products = sums
         rates = excess / jnp.maximum(counts, 1.0)
-        weights = jnp.where(found.suspected, 0.0, counts)
-        skills = fit_signed_skills(rates, weights, found.skills, steps=REFIT_STEPS)
-        tetrads = predict_from_tetrads(rates) if agents == 4 else None
+        weights = jnp.where(found.counted, counts, 0.0)
+        skills = fit_signed_skills(rates, weights, found.skills)
+        quartet = found.quartet
+        tetrads = predict_from_tetrads(of_quartet(quartet, rates)) if quartet else None
         return _Resampled(skills, tetrads, varying_difficulty(products))
 
     of_groups, of_resamples = jax.random.split(key)
@@ -284,14 +292,16 @@ def _prediction_variance(resampled: _Resampled, found: Dependence) -> Float[Arra
     squares = jnp.einsum("bi,bj->ij", jnp.square(skills), jnp.square(skills), precision="highest")
     means = jnp.einsum("bi,bj->ij", skills, skills, precision="highest") / len(skills)
     variance = jnp.maximum(squares / len(skills) - jnp.square(means), 0.0)
-    if resampled.tetrads is not None:
-        variance = jnp.where(found.suspected, jnp.var(resampled.tetrads, axis=0), variance)
+    if found.quartet is not None and resampled.tetrads is not None:
+        of_four = scatter(found.quartet, jnp.var(resampled.tetrads, axis=0), len(variance))
+        variance = jnp.where(found.suspected & found.quartet.alone, of_four, variance)
     return variance + jnp.square(found.spread)
 
 
 def _judge(
     answers: Int[Array, "question agent"],
     answered: Bool[Array, "question agent"],
+    exists: Bool[Array, "question option"],
     truth: Int[Array, " question"] | None,
     agreement: Agreement,
     chance: Float[Array, " agent"],
@@ -299,9 +309,9 @@ def _judge(
 ) -> _Labelled:
     """Counts who is right on the labelled questions, and the agreement beyond that."""
     if truth is None:
-        truth = jnp.full(len(answers), -1, answers.dtype)
+        truth = jnp.full(len(answers), -1, jnp.int32)
     check_shape("truth", truth, answers.shape[:1])
-    counted = answered & (truth >= 0)[:, None]
+    counted = answered & is_vote(truth[:, None], exists)
     right = counted & (answers == truth[:, None])
     number = jnp.sum(counted, axis=0, dtype=jnp.float32)
     rights = jnp.sum(right, axis=0, dtype=jnp.float32)

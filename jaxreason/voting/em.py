@@ -80,10 +80,10 @@ def gather_questions(
         The data.
 
     Raises:
-        ValueError: If a shape, `num_options` or `max_options` is wrong.
+        ValueError: If a shape, an answer, `num_options` or `max_options` is wrong.
 
     Example:
-        >>> data = gather_questions(jnp.array([[0, 7], [1, 1]]), 2, None, jnp.array([-1, 0]))
+        >>> data = gather_questions(jnp.array([[0, -1], [1, 1]]), 2, None, jnp.array([-1, 0]))
         >>> data.answers.tolist(), data.possible.tolist()
         ([[0, -1], [1, 1]], [[True, True], [True, False]])
     """

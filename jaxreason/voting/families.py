@@ -66,7 +66,7 @@ def find_parents(
     stride = max(1, -(-len(questions.answers) // MAX_QUESTIONS))
     some = Questions(*(leaf[::stride] for leaf in questions))
     parents = spanning_tree(jnp.where(agreement.counts > 0, agreement.rates, -jnp.inf))
-    suspected = Copies(parents, jnp.where(parents >= 0, START_COPYING, 0.0))
+    suspected = Copies(parents, START_COPYING * (parents >= 0).astype(jnp.float32))
     first = start._replace(copies=suspected)
     fitted = fit(some, first, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS).coefficients
     copies = fitted.copies or suspected

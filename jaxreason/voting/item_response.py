@@ -97,7 +97,7 @@ def fit_item_response(
         The parameters.
 
     Raises:
-        ValueError: If a shape, `num_options` or `max_options` is wrong.
+        ValueError: If a shape, an answer, `num_options` or `max_options` is wrong.
 
     Example:
         >>> rows = "0000 1111 0001 1110 0001 1111 0100 1110".split()
@@ -123,7 +123,7 @@ def fit_item_response(
         equal = _start(questions, jnp.full_like(accuracies, FAIR), difficulty, dependence)
         agreement = pairwise_agreement(answers, num_options, max_options=max_options)
         parents = find_parents(questions, agreement, equal, fit)
-        rates = jnp.where(parents >= 0, MIN_COPYING, 0.0)
+        rates = MIN_COPYING * (parents >= 0).astype(jnp.float32)
         related = equal._replace(copies=Copies(parents, rates))
         parameters = jax.lax.cond(
             jnp.any(parents >= 0),
@@ -175,7 +175,7 @@ def item_response(
         is the expected share of its votes that are right.
 
     Raises:
-        ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong.
+        ValueError: If a shape, an answer, `num_options`, `max_options` or `ties` is wrong.
 
     Example:
         >>> rows = "0000 1111 0001 1110 0001 1111 0100 1110".split()
@@ -253,7 +253,7 @@ def _fit_upright(
             functools.partial(jnp.where, (fits == 0) | upright), fitted, kept
         )
 
-    zero = jnp.zeros(())
+    zero = jnp.zeros((), jnp.float32)
     none = Climb(start, zero, jnp.zeros((), jnp.int32), zero)
     return jax.lax.while_loop(go_on, fit_again, (jnp.zeros((), jnp.int32), none))[1]
 
@@ -271,12 +271,12 @@ def _has_labels(questions: Questions) -> Bool[Array, ""]:
 def _gather(fitted: Climb) -> ItemResponse:
     """Turns the outcome of a fit into parameters without a calibration."""
     right, lure, copies = fitted.coefficients
-    none = jnp.zeros(len(right))
+    none = jnp.zeros(len(right), right.dtype)
     return ItemResponse(
         right,
         lure,
         copies or Copies(jnp.full(len(right), -1, jnp.int32), none),
-        Calibration(jnp.ones(()), none),
+        Calibration(jnp.ones((), right.dtype), none),
         fitted.log_likelihood,
         fitted.iterations,
     )

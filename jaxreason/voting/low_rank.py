@@ -28,6 +28,7 @@ It then votes alone, and any positive weight lets it decide."""
 
 MAX_STEPS = 5000
 TOLERANCE = 5e-7
+"""A fit of skills stops once none of them moves further than this."""
 
 Slopes = Callable[[Array], tuple[Array, Array]]
 
@@ -35,11 +36,12 @@ Slopes = Callable[[Array], tuple[Array, Array]]
 def fit_rank_one(agreement: Agreement) -> Float[Array, " agent"]:
     """Fits skills t to pairwise agreement: r_ij = t_i t_j for i != j, each t in [0, 1].
 
-    Minimises sum_{i != j} c_ij (t_i t_j - r_ij)^2, where c_ij is the number of questions that both
-    answered, so that pairs without any do not count. At the minimum every t_i is
-    sum_{j != i} c_ij t_j r_ij / sum_{j != i} c_ij t_j^2, clipped to [0, 1]. All agents descend
-    towards that at once, so that their order does not matter. Three agents with r > 0 get
-    t_1^2 = r_12 r_13 / r_23, if that and its like for the others are at most 1.
+    Descends on sum_{i != j} c_ij (t_i t_j - r_ij)^2, where c_ij is the number of questions that
+    both answered, so that pairs without any do not count. At a minimum every t_i is sum_{j != i}
+    c_ij t_j r_ij / sum_{j != i} c_ij t_j^2, clipped to [0, 1]. All agents descend towards that at
+    once, so that their order does not matter; if agents are near chance, or fall apart into groups
+    that do not agree, there may be a lower minimum elsewhere. Three agents with r > 0 get t_1^2 =
+    r_12 r_13 / r_23, if that and its like for the others are at most 1.
 
     The signs follow from taking agents to be no worse than chance. Of two agents only the product
     of skills is known: both get sqrt(r_12), or 0 if it is negative. An agent that shares no
@@ -107,7 +109,7 @@ def fit_skills(
         agents.
 
     Raises:
-        ValueError: If a shape, `num_options` or `max_options` is wrong.
+        ValueError: If a shape, an answer, `num_options` or `max_options` is wrong.
 
     Example:
         >>> rows = "0001 1101 0010 1111 1010 0000 1110 0100".split()
@@ -205,7 +207,7 @@ def ow_l(
         accuracies that these rest on, the mean over the questions that an agent answered.
 
     Raises:
-        ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong.
+        ValueError: If a shape, an answer, `num_options`, `max_options` or `ties` is wrong.
 
     Example:
         >>> rows = "0001 1101 0010 1111 1010 0000 1110 0100".split()
@@ -261,7 +263,8 @@ def fit_skills_by_isp(
         One skill an agent, for `ow_l`.
 
     Raises:
-        ValueError: If a shape, `num_options`, `max_iterations` or `max_options` is wrong.
+        ValueError: If a shape, an answer, `num_options`, `max_iterations` or `max_options` is
+            wrong.
 
     Example:
         >>> rows = "0001 1101 0010 1111 1010 0000 1110 0100".split()
@@ -321,7 +324,8 @@ def ow_i(
         The votes, their weights and the accuracies that these rest on, as of `ow_l`.
 
     Raises:
-        ValueError: If a shape, `num_options`, `max_iterations`, `max_options` or `ties` is wrong.
+        ValueError: If a shape, an answer, `num_options`, `max_iterations`, `max_options` or `ties`
+            is wrong.
 
     Example:
         >>> rows = "0001 1101 0010 1111 1010 0000 1110 0100".split()

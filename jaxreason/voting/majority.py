@@ -31,7 +31,7 @@ def majority(
         The votes, without weights.
 
     Raises:
-        ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong.
+        ValueError: If a shape, an answer, `num_options`, `max_options` or `ties` is wrong.
 
     Example:
         >>> votes = majority(jnp.array([[0, 1, 1], [2, 0, -1], [-1, -1, -1]]), 3)

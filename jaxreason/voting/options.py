@@ -6,6 +6,7 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from jaxreason.checks import check_shape
 from jaxreason.voting.ballots import NumOptions, option_mask
+from jaxreason.voting.blocks import map_blocks, questions_per_block
 
 
 def shuffle_labels(
@@ -103,14 +104,21 @@ def index_answers(
         >>> answers.tolist(), num_options.tolist()
         ([[0, 1, 0, -1, 2]], [3])
     """
-    questions, agents, _ = check_shape("responses", responses, ("question", "agent", "width"))
+    questions, agents, width = check_shape("responses", responses, ("question", "agent", "width"))
     check_shape("valid", valid, (questions, agents))
-    same = jnp.all(responses[:, :, None, :] == responses[:, None, :, :], axis=-1)
-    first = jnp.argmax(same & valid[:, None, :], axis=-1)
+    first = map_blocks(_find_first, responses, valid, block=questions_per_block(agents**2, width))
     named_first = valid & (first == jnp.arange(agents, dtype=first.dtype)[None, :])
     option = jnp.cumsum(named_first, axis=-1, dtype=jnp.int32) - 1
     answers = jnp.where(valid, jnp.take_along_axis(option, first, axis=-1), -1)
     return answers, jnp.maximum(jnp.sum(named_first, axis=-1, dtype=jnp.int32), 2)
+
+
+def _find_first(
+    responses: Int[Array, "question agent width"], valid: Bool[Array, "question agent"]
+) -> Int[Array, "question agent"]:
+    """Returns the first agent with a valid response equal to each agent's own."""
+    same = jnp.all(responses[:, :, None, :] == responses[:, None, :, :], axis=-1)
+    return jnp.argmax(same & valid[:, None, :], axis=-1)
 
 
 def _look_up(

@@ -96,7 +96,7 @@ def bootstrap(
     drawn = jax.random.randint(key, (resamples, groups), 0, groups)
 
     def resample(drawn: Array) -> Tree:
-        times = jnp.zeros(groups).at[drawn].add(1.0)
+        times = jnp.zeros(groups, jnp.float32).at[drawn].add(1.0)
         total = jax.tree.map(
             lambda leaf: jnp.tensordot(times, leaf, axes=1, precision="highest"), sums
         )

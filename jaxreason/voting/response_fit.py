@@ -153,7 +153,7 @@ def climb(
         lead = jnp.sum(counts.right) - jnp.sum(counts.lure)
         return improved, coefficients, reference, excess, rise, evaluations + 1, lead
 
-    zero = jnp.zeros(())
+    zero = jnp.zeros((), jnp.float32)
     state = (start, start, zero, zero, zero + jnp.inf, jnp.zeros((), jnp.int32), zero)
     state = jax.lax.while_loop(go_on, iterate, state)
     _, coefficients, reference, excess, _, evaluations, lead = state
@@ -194,9 +194,9 @@ def maximise(
         '3.0'
     """
     terms = jnp.concatenate([coefficients.right, coefficients.lure], axis=1)
-    centres, pulls = jnp.array(CENTRES), jnp.array(PULLS)
+    centres, pulls = jnp.array(CENTRES, terms.dtype), jnp.array(PULLS, terms.dtype)
     means = (terms.sum(0) + pulls * centres) / (len(terms) + pulls)
-    precisions = 1.0 / jnp.square(jnp.array(SPREADS))
+    precisions = 1.0 / jnp.square(jnp.array(SPREADS, terms.dtype))
 
     def objective(own: Array, right: Array, lure: Array, votes: Array) -> Array:
         for_right, for_lure = log_odds(own[:2], nodes), log_odds(own[2:], nodes)
@@ -223,8 +223,10 @@ def _newton(
     """Takes the best of several lengths of a Newton step; coefficients that aren't free stay."""
     slope = jnp.where(free, jax.grad(objective)(start), 0.0)
     both = free[:, None] & free[None, :]
-    curvature = jnp.where(both, jax.hessian(objective)(start), -jnp.eye(len(start)))
+    curvature = jnp.where(
+        both, jax.hessian(objective)(start), -jnp.eye(len(start), dtype=start.dtype)
+    )
     step = jnp.where(free, -jnp.linalg.solve(curvature, slope), 0.0)
-    candidates = start + jnp.array(STEP_SIZES)[:, None] * step
+    candidates = start + jnp.array(STEP_SIZES, start.dtype)[:, None] * step
     values = jax.vmap(objective)(candidates)
     return candidates[jnp.argmax(jnp.where(jnp.isfinite(values), values, -jnp.inf))]

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-FIT_STEPS = 60
-"""Damped steps of a least squares fit. Near the end each leaves at most three quarters of the
-error, if all agents answered everything."""
+from jaxreason.voting.low_rank import MAX_STEPS, TOLERANCE
+
+START_STEPS = 60
+"""Damped steps of the least squares fits from which the robust fit starts, then refines."""
 
 SCALE = 0.05
 """Residuals above this count less and less: what difficulty and weak ties between agents leave."""
@@ -35,13 +36,14 @@ def fit_signed_skills(
     weights: Float[Array, "agent agent"],
     start: Float[Array, " agent"] | None = None,
     *,
-    steps: int = FIT_STEPS,
+    max_steps: int = MAX_STEPS,
 ) -> Float[Array, " agent"]:
     """Fits skills t with t_i t_j near r_ij by least squares, without the diagonal.
 
     A step solves for each t_i with the others fixed, sum_j w_ij t_j r_ij / sum_j w_ij t_j^2, and
-    goes half the way there, all at once. Skills stay within [-1, 1] and their sum is not negative:
-    agreement fixes them up to a common sign, and most agents are taken to be better than chance.
+    goes half the way there, all at once, until none moves by more than `TOLERANCE`. Skills stay
+    within [-1, 1] and their sum is not negative: agreement fixes them up to a common sign, and most
+    agents are taken to be better than chance.
 
     See "Beyond Majority Voting: LLM Aggregation by Leveraging Higher-Order Information" by Ai et
     al. (https://arxiv.org/abs/2510.01499), Eq. 7, of which this is the rank-one form.
@@ -50,7 +52,7 @@ def fit_signed_skills(
         rates: Agreement r_ij, see `pairwise_agreement`; the diagonal is ignored.
         weights: How much a pair counts, such as the number of questions that both answered.
         start: Skills to start from; by default the mean agreement of each agent, rescaled.
-        steps: The number of steps; static.
+        max_steps: The most steps.
 
     Returns:
         The skills; 0 for an agent without a pair that counts.
@@ -66,13 +68,20 @@ def fit_signed_skills(
         means = jnp.sum(weighted, axis=1) / jnp.maximum(jnp.sum(weights, axis=1), 1e-12)
         start = jnp.clip(means / jnp.sqrt(jnp.maximum(jnp.mean(means), 1e-6)), -1.0, 1.0)
 
-    def step(_: Array, skills: Array) -> Array:
+    def go_on(state: tuple[Array, Array, Array]) -> Array:
+        _, change, step = state
+        return (change > TOLERANCE) & (step < max_steps)
+
+    def descend(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        skills, _, step = state
         products = jnp.matmul(weighted, skills, precision="highest")
         squares = jnp.matmul(weights, jnp.square(skills), precision="highest")
         best = products / jnp.maximum(squares, 1e-12)
-        return 0.5 * (skills + jnp.clip(best, -1.0, 1.0))
+        moved = 0.5 * (skills + jnp.clip(best, -1.0, 1.0))
+        return moved, jnp.max(jnp.abs(moved - skills), initial=0.0), step + 1
 
-    skills = jax.lax.fori_loop(0, steps, step, start)
+    state = (start, jnp.array(jnp.inf, start.dtype), jnp.zeros((), jnp.int32))
+    skills = jax.lax.while_loop(go_on, descend, state)[0]
     return jnp.where(jnp.sum(skills) < 0, -skills, skills)
 
 
@@ -122,7 +131,8 @@ def fit_robust_skills(
     def fit_without(start: tuple[Array, Array]) -> Start:
         agent, relatives = start
         others = kinship[agent] > relatives
-        skills = fit_signed_skills(rates, weights * jnp.outer(others, others).astype(rates.dtype))
+        kept = weights * jnp.outer(others, others).astype(rates.dtype)
+        skills = fit_signed_skills(rates, kept, max_steps=START_STEPS)
         # Who was left out gets the weighted median of the skills that the others ascribe to it.
         trusted = jnp.where(others, jnp.abs(skills), 0.0)
         ascribed = rates / jnp.where(jnp.abs(skills) < 0.05, 0.05, skills)
@@ -132,7 +142,7 @@ def fit_robust_skills(
         def refine(step: Array, skills: Array) -> Array:
             scale = jnp.square(finest * jnp.array(ANNEALING, rates.dtype)[step])
             kept = jnp.square(scale / (scale + residuals(skills)))
-            return fit_signed_skills(rates, weights * kept, skills, steps=6)
+            return fit_signed_skills(rates, weights * kept, skills, max_steps=6)
 
         skills = jax.lax.fori_loop(0, len(ANNEALING), refine, skills)
         squares = residuals(skills)
@@ -141,7 +151,8 @@ def fit_robust_skills(
     # kinship[i, j] is 0 for i itself, 1 for the agent that agrees with it most, and so on.
     closest_first = jnp.argsort(-jnp.where(weights > 0, rates, -jnp.inf).at[itself].set(jnp.inf))
     kinship = jnp.argsort(closest_first)
-    seemingly = jnp.argsort(-jnp.abs(fit_signed_skills(rates, weights)))[:MAX_STARTS]
+    by_least_squares = fit_signed_skills(rates, weights, max_steps=START_STEPS)
+    seemingly = jnp.argsort(-jnp.abs(by_least_squares))[:MAX_STARTS]
     relatives = jnp.arange(max(1, min(1 + MAX_RELATIVES, agents - 3)), dtype=seemingly.dtype)
     starts = jax.lax.map(
         fit_without, (jnp.repeat(seemingly, len(relatives)), jnp.tile(relatives, len(seemingly)))

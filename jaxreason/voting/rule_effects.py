@@ -87,7 +87,7 @@ def compare_rules(
         The comparison.
 
     Raises:
-        ValueError: If a shape, `num_options` or `max_options` is wrong.
+        ValueError: If a shape, an answer, `num_options` or `max_options` is wrong.
 
     Example:
         >>> rows = "0001 1101 0010 1111 1010 0000 1110 0100".split()

@@ -91,8 +91,8 @@ def isp(
         The votes, with weights `[question, agent]` if they rest on an `Agreement`.
 
     Raises:
-        ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong, or `conditionals`
-            other than an `Agreement` are given for an array `num_options`.
+        ValueError: If a shape, an answer, `num_options`, `max_options` or `ties` is wrong, or
+            `conditionals` other than an `Agreement` are given for an array `num_options`.
 
     Example:
         >>> rows = "0001 1101 0010 1111 1010 0000 1110 0100".split()
@@ -147,8 +147,8 @@ def sp(
         The votes, with weights `[question, agent]` if they rest on an `Agreement`.
 
     Raises:
-        ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong, or `conditionals`
-            other than an `Agreement` are given for an array `num_options`.
+        ValueError: If a shape, an answer, `num_options`, `max_options` or `ties` is wrong, or
+            `conditionals` other than an `Agreement` are given for an array `num_options`.
 
     Example:
         >>> rows = "0001 1101 0010 1111 1010 0000 1110 0100".split()

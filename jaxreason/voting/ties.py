@@ -12,8 +12,8 @@ TIES = ("split", "random", "first")
 def best_options(scores: Float[Array, "question option"]) -> Bool[Array, "question option"]:
     """Marks the options whose score equals the best one, up to rounding.
 
-    Scores closer than 100 machine epsilons (1.2e-5 in float32), relative to the largest score of
-    the question in magnitude but at least to one vote, are equal.
+    Scores closer than 100 machine epsilons (1.2e-5 in float32), relative to the best score but at
+    least to one vote, are equal.
 
     Args:
         scores: Scores, -inf for options that do not exist.
@@ -26,10 +26,9 @@ def best_options(scores: Float[Array, "question option"]) -> Bool[Array, "questi
         [[True, True, False]]
     """
     check_shape("scores", scores, ("question", "option"))
-    magnitudes = jnp.where(jnp.isfinite(scores), jnp.abs(scores), 0.0)
-    scale = jnp.maximum(jnp.max(magnitudes, axis=-1, keepdims=True), 1.0)
-    tolerance = 100.0 * jnp.finfo(scores.dtype).eps * scale
-    return scores >= jnp.max(scores, axis=-1, keepdims=True) - tolerance
+    best = jnp.max(scores, axis=-1, keepdims=True)
+    scale = jnp.maximum(jnp.where(jnp.isfinite(best), jnp.abs(best), 0.0), 1.0)
+    return scores >= best - 100.0 * jnp.finfo(scores.dtype).eps * scale
 
 
 def share_win(

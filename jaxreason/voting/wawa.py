@@ -40,7 +40,7 @@ def wawa(
         The votes, with the rates both as weights and as accuracies.
 
     Raises:
-        ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong.
+        ValueError: If a shape, an answer, `num_options`, `max_options` or `ties` is wrong.
 
     Example:
         >>> votes = wawa(jnp.array([[0, 0, 1], [1, 1, 1], [0, 0, 0], [1, 1, 0]]), 2)

@@ -10,8 +10,9 @@ from jaxreason.checks import check_shape, check_that
 from jaxreason.voting.ballots import NumOptions, check_answers, count_votes, is_vote
 from jaxreason.voting.result import Votes, decide
 
-MIN_ERROR = 1e-6
-"""Accuracies are clipped to [MIN_ERROR, 1 - MIN_ERROR], so that no weight is infinite."""
+MIN_ERROR = 2.0**-20
+"""Accuracies are clipped to [MIN_ERROR, 1 - MIN_ERROR], so that no weight is infinite. About 1e-6;
+1 - MIN_ERROR is a float32, so that being always right weighs as much as being always wrong."""
 
 PRIOR_ANSWERS = 10.0
 """An agent's accuracy in a category is estimated as if it had answered so many more questions there
@@ -96,10 +97,10 @@ def ow(
 
     Returns:
         The votes and their weights. Of accuracies by category the votes hold the mean over the
-        questions that the agent answered (over all if none).
+        questions that the agent answered (over all if none); single options do not count.
 
     Raises:
-        ValueError: If a shape, `num_options`, `max_options` or `ties` is wrong.
+        ValueError: If a shape, an answer, `num_options`, `max_options` or `ties` is wrong.
 
     Example:
         >>> votes = ow(jnp.array([[0, 1, 1]]), 2, jnp.array([0.9, 0.6, 0.6]))
@@ -117,7 +118,8 @@ def ow(
     scores = count_votes(answers, exists, weights)
     if categories is not None:
         by_question = _by_question(accuracies, categories)
-        accuracies = _mean_answered(by_question, is_vote(answers, exists))
+        open_question = jnp.sum(exists, axis=1, keepdims=True) >= 2
+        accuracies = _mean_answered(by_question, is_vote(answers, exists), open_question)
     return decide(
         scores,
         answers,
@@ -135,7 +137,7 @@ def confidence_weighted(
     num_options: NumOptions,
     confidences: Float[Array, "question agent"],
     *,
-    temperature: float = 1.0,
+    temperature: float | Float[Array, ""] = 1.0,
     max_options: int | None = None,
     ties: str = "split",
     key: PRNGKeyArray | None = None,
@@ -164,7 +166,8 @@ def confidence_weighted(
         The votes, with weights `[question, agent]` that sum to 1 over the agents that answered.
 
     Raises:
-        ValueError: If a shape, `num_options`, `temperature`, `max_options` or `ties` is wrong.
+        ValueError: If a shape, an answer, `num_options`, `temperature`, `max_options` or `ties` is
+            wrong.
 
     Example:
         >>> confidences = jnp.array([[0.9, 0.3, 0.2]])
@@ -176,10 +179,12 @@ def confidence_weighted(
     """
     exists = check_answers(answers, num_options, max_options)
     check_shape("confidences", confidences, answers.shape)
-    check_that(temperature > 0, f"temperature must be above 0; got {temperature}.")
+    if not isinstance(temperature, jax.core.Tracer):
+        check_that(bool(temperature > 0), f"temperature must be above 0; got {temperature}.")
     answered = is_vote(answers, exists)
     best = jnp.max(confidences, axis=1, keepdims=True, where=answered, initial=-jnp.inf)
     sure = answered & (confidences > -jnp.inf)
+    sure = jnp.where(best == jnp.inf, answered & (confidences == best), sure)
     sure = jnp.where(jnp.any(sure, axis=1, keepdims=True), sure, answered)  # all alike unsure
     behind = jnp.where(sure & jnp.isfinite(best), confidences - best, 0.0)
     shares = jnp.where(sure, jnp.exp(behind / temperature), 0.0)
@@ -195,6 +200,8 @@ def estimate_accuracies(
     *,
     categories: Int[Array, " question"] | None = None,
     num_categories: int | None = None,
+    num_options: NumOptions | None = None,
+    max_options: int | None = None,
 ) -> Float[Array, " agent"] | Float[Array, "agent category"]:
     """Estimates accuracies from labelled questions, shrunk towards the pool of all agents.
 
@@ -212,6 +219,9 @@ def estimate_accuracies(
         categories: The category of each question, from 0, -1 for none; if None, one accuracy an
             agent is estimated.
         num_categories: The number of categories, a static width, with `categories`.
+        num_options: The number of options, one for all questions or one a question. If given,
+            answers and labels that name none do not count, nor do questions with a single one.
+        max_options: The most options of any question, if `num_options` is an array.
 
     Returns:
         One accuracy an agent, or one an agent and category.
@@ -235,6 +245,10 @@ def estimate_accuracies(
     questions, _ = check_shape("answers", answers, ("question", "agent"))
     check_shape("truth", truth, (questions,))
     counted = (answers >= 0) & (truth >= 0)[:, None]
+    if num_options is not None:
+        exists = check_answers(answers, num_options, max_options)
+        counted = is_vote(answers, exists) & is_vote(truth[:, None], exists)
+        counted = counted & (jnp.sum(exists, axis=1, keepdims=True) >= 2)
     if where is not None:
         check_shape("where", where, (questions,))
         counted = counted & where[:, None]
@@ -271,14 +285,18 @@ def _by_question(
     _, width = check_shape("accuracies", accuracies, ("agent", "category"))
     check_shape("categories", categories, ("question",))
     with_mean = jnp.concatenate([accuracies, jnp.mean(accuracies, axis=1, keepdims=True)], axis=1)
+    categories = categories.astype(jnp.int32)
     known = (categories >= 0) & (categories < width)
     return function(with_mean).T[jnp.where(known, categories, width)]
 
 
 def _mean_answered(
-    values: Float[Array, "question agent"], answered: Bool[Array, "question agent"]
+    values: Float[Array, "question agent"],
+    answered: Bool[Array, "question agent"],
+    where: Bool[Array, "question 1"],
 ) -> Float[Array, " agent"]:
-    """Averages over the questions that an agent answered, over all if it answered none."""
-    counted = answered | ~jnp.any(answered, axis=0, keepdims=True)
+    """Averages over some questions, those that an agent answered, or all if it answered none."""
+    answered = answered & where
+    counted = where & (answered | ~jnp.any(answered, axis=0, keepdims=True))
     number = jnp.sum(counted, axis=0, dtype=values.dtype)
     return jnp.sum(jnp.where(counted, values, 0.0), axis=0) / jnp.maximum(number, 1.0)

@@ -86,14 +86,15 @@ def test_block_sizes(monkeypatch):
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_rules_in_blocks(rule, by_question, monkeypatch):
     """Blocks of 5 questions (of 3 for tables of agent by agent), with a part of one left over."""
-    settings = {"num_options": 3}
+    settings, answers = {"num_options": 3}, ANSWERS
     if by_question:
-        settings = {"num_options": jnp.tile(jnp.array([2, 3, 3, 3]), 6)[:QUESTIONS]}
-        settings["max_options"] = 3
-    whole = rule(ANSWERS, **settings)
+        options = jnp.tile(jnp.array([2, 3, 3, 3]), 6)[:QUESTIONS]
+        settings = {"num_options": options, "max_options": 3}
+        answers = jnp.where(answers < options[:, None], answers, -1)
+    whole = rule(answers, **settings)
     monkeypatch.setattr(blocks, "BALLOTS_PER_BLOCK", 5 * AGENTS * 3)
     assert questions_per_block(AGENTS, 3) == 5
-    in_blocks = rule(ANSWERS, **settings)
+    in_blocks = rule(answers, **settings)
     jax.tree.map(
         lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4),
         in_blocks,

@@ -14,9 +14,9 @@ from jaxreason.voting.dependence import (
     copying_rate,
     effective_agents,
     measure_dependence,
-    predict_from_tetrads,
     shared_errors,
 )
+from jaxreason.voting.tetrads import predict_from_tetrads
 
 BINARY = jnp.array(1.0)  # 1 / (K - 1)
 measure = jax.jit(
@@ -122,6 +122,23 @@ def test_four_agents_leave_open_which_pair_copies():
     np.testing.assert_allclose(found.copying[0, 1], 0.9, rtol=1e-3)
 
 
+@pytest.mark.parametrize("shared", [0.0, 20.0])
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_a_fifth_that_hardly_answers_does_not_decide_which_pair_copies(shared, place):
+    agreement = population(np.array([7, 7, 11, 11]) / 15, [(0, 1, 0.9)])
+    alone = measure(agreement)
+    rates, counts = (np.insert(np.insert(m, place, 0.3, 0), place, 0.3, 1) for m in agreement)
+    counts[place] = counts[:, place] = shared
+    found = measure(Agreement(jnp.array(rates), jnp.array(counts)))
+    kept = np.delete(np.arange(5), place)
+    for name in ("suspected", "predicted", "copying", "testable", "counted"):
+        of_four = np.asarray(getattr(found, name))[np.ix_(kept, kept)]
+        np.testing.assert_allclose(of_four, getattr(alone, name), atol=1e-5)
+    assert not found.testable[place].any() and not found.counted[place].any()
+    agreement = Agreement(jnp.array(rates), jnp.array(np.where(counts == shared, 100.0, counts)))
+    assert not measure(agreement).quartet.alone
+
+
 def test_tetrads_predict_each_rate_from_the_others():
     skills = jnp.array([0.9, 0.7, 0.5, 0.3])
     rates = jnp.outer(skills, skills).at[0, 1].set(0.0).at[1, 0].set(0.0)
@@ -147,6 +164,17 @@ def test_effective_agents_of_copies_independent_agents_and_two_families():
     assert float(effective_agents(jnp.eye(7))) == 7.0
     families = jnp.kron(jnp.eye(2), jnp.ones((2, 2)))  # mean copying 1/3: 4 / (1 + 3/3)
     np.testing.assert_allclose(effective_agents(families), 2.0, rtol=1e-6)
+
+
+def test_agents_of_whom_nothing_is_known_are_not_effective():
+    copying = jnp.full((20, 20), jnp.nan).at[:5, :5].set(0.0)
+    assert float(effective_agents(copying)) == 5.0
+
+
+def test_shared_errors_of_many_options_take_little_memory():
+    answers = jax.ShapeDtypeStruct((5000, 3), jnp.int32)
+    compiled = jax.jit(shared_errors, static_argnums=1).lower(answers, 600).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 200 * 2**20
 
 
 def test_effective_agents_is_the_ratio_of_variances():

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from jaxreason.voting.diagnostics import diagnose
+from jaxreason.voting.low_rank import ow_l
+from jaxreason.voting.recommendation import recommend
 from jaxreason.voting.simulation import copy_answers, simulate_difficulty, simulate_independent
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "mmlu_pro_answers.npz"
@@ -106,6 +108,58 @@ def test_one_of_two_pairs_of_four_agents_copies_and_there_are_no_accuracies():
     diagnosis = run(answers, K, key=jax.random.key(1), resamples=50)
     assert flagged(diagnosis.clones) == []
     np.testing.assert_allclose(diagnosis.accuracies, x, atol=0.08)
+
+
+@pytest.mark.parametrize("answered", [0, 20])
+def test_a_fifth_that_hardly_answers_leaves_open_which_pair_copies(answered):
+    x, parents = jnp.array([0.5, 0.5, 0.8, 0.8]), jnp.array([0, 0, 2, 3])
+    answers, truth = draw(jax.random.key(0), parents, 0.9, 0.0, x, 2000)
+    few = jnp.where(jnp.arange(2000) < answered, truth, -1)
+    diagnosis = run(jnp.c_[answers, few], K, key=jax.random.key(1), resamples=20)
+    assert flagged(diagnosis.clones) == [(0, 1), (2, 3)]
+    assert np.isnan(diagnosis.accuracies).all()
+    either = "Not independent: either A and B, or C and D, agree too often."
+    assert any(text.startswith(either) for text in recommend(diagnosis, list("ABCDE")))
+
+
+def test_accuracies_of_weak_agents_are_those_of_ow_l():
+    x = jnp.array([0.55, 0.6, 0.97])
+    answers, _ = simulate_independent(jax.random.key(0), x, 2, 20_000)
+    diagnosis = run(answers, 2, key=jax.random.key(1), resamples=50)
+    np.testing.assert_allclose(diagnosis.accuracies, ow_l(answers, 2).accuracies, atol=3e-3)
+    low, high = np.asarray(diagnosis.accuracy_bounds).T
+    assert (low < x).all() and (x < high).all()
+
+
+def test_bounds_hold_the_truth_as_often_as_they_say():
+    x = jnp.array([0.6, 0.7, 0.8])
+
+    def covers(key):
+        of_answers, of_bootstrap = jax.random.split(key)
+        answers, _ = simulate_independent(of_answers, x, 2, 400)
+        bounds = diagnose(answers, 2, key=of_bootstrap, resamples=100).accuracy_bounds
+        return (bounds[:, 0] <= x) & (x <= bounds[:, 1])
+
+    held = jax.jit(lambda keys: jax.lax.map(covers, keys))(jax.random.split(jax.random.key(7), 100))
+    # 0.95 less three standard deviations of a share of 100, and what a bootstrap lacks.
+    assert (np.asarray(held).mean(axis=0) > 0.82).all()
+
+
+def test_a_truth_that_names_no_option_is_no_label():
+    answers, _ = draw(jax.random.key(0), ALONE, 0.0, 0.0, questions=300)
+    found = run(answers, K, truth=jnp.full(300, 9), key=jax.random.key(1), resamples=5)
+    assert not found.labels.any() and not found.worse_than_chance.any()
+
+
+def test_standard_errors_rest_on_questions_that_tell_of_agreement():
+    answers, _ = draw(jax.random.key(0), ALONE, 0.0, 0.0, questions=300)
+    settings = {"max_options": K, "key": jax.random.key(1), "resamples": 20}
+    known = run_varying(answers, jnp.full(300, K), **settings).standard_errors
+    more = jnp.concatenate([answers, jnp.zeros((300, 6), int), jnp.full((300, 6), -1)])
+    options = jnp.repeat(jnp.array([K, 1, 2]), 300)
+    found = run_varying(more, options, **settings).standard_errors
+    np.testing.assert_allclose(found, known, rtol=0.25)  # another bootstrap
+    assert abs(float(np.nanmean(found) / np.nanmean(known)) - 1.0) < 0.1
 
 
 def test_an_agent_worse_than_chance_is_marked_with_labels_and_without():

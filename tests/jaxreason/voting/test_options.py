@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxreason.voting import index_answers, isp, majority, shuffle_labels, unshuffle_labels
+from jaxreason.voting import (
+    blocks,
+    index_answers,
+    isp,
+    majority,
+    shuffle_labels,
+    unshuffle_labels,
+)
 
 RESPONSES = hnp.arrays(np.int32, (3, 5, 2), elements=st.integers(0, 1))
 VALID = hnp.arrays(bool, (3, 5))
@@ -44,6 +51,15 @@ def test_index_answers_compares_the_whole_response():
     responses = jnp.array([[[1, 2, 0], [1, 2, 3], [1, 2, 0]]])
     answers, num_options = index_answers(responses, jnp.ones((1, 3), bool))
     assert (answers.tolist(), num_options.tolist()) == ([[0, 1, 0]], [2])
+
+
+def test_index_answers_goes_through_in_blocks(monkeypatch):
+    responses = jax.random.randint(jax.random.key(0), (23, 4, 2), 0, 2)
+    valid = jax.random.uniform(jax.random.key(1), (23, 4)) < 0.8
+    expected = index_answers(responses, valid)
+    monkeypatch.setattr(blocks, "BALLOTS_PER_BLOCK", 5 * 16 * 2)
+    for whole, cut in zip(expected, index_answers(responses, valid), strict=True):
+        np.testing.assert_array_equal(whole, cut)
 
 
 def test_wrong_shape():

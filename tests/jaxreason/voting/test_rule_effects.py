@@ -80,7 +80,7 @@ def test_questions_with_different_numbers_of_options_are_compared():
 
 
 def test_chance_is_the_mean_over_the_questions_answered():
-    answers = jnp.array([[0, -1, -1], [1, 1, -1], [2, -1, 5]])
+    answers = jnp.array([[0, -1, -1], [1, 1, -1], [2, -1, -1]])
     found = chance_of_agents(answers, jnp.array([2, 4, 5]), max_options=5)
     everywhere = (1 / 2 + 1 / 4 + 1 / 5) / 3
     np.testing.assert_allclose(found, [everywhere, 1 / 4, everywhere], rtol=1e-6)

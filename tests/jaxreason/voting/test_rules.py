@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -114,6 +115,34 @@ def population_conditionals(accuracies, num_options):
 
 def exact_accuracy(votes: Votes, probabilities) -> float:
     return float((np.asarray(votes.winners)[:, 0] * probabilities).sum())
+
+
+@pytest.mark.parametrize(
+    "answers, num_options, settings, words",
+    [
+        (
+            jnp.array([[0, 1], [1, 2]]),
+            2,
+            {},
+            "got 2 for a question of 2 options (question 1, agent",
+        ),
+        (
+            jnp.array([[0, -2]]),
+            2,
+            {},
+            "got -2 for a question of 2 options (question 0, agent 1; 1 in",
+        ),
+        (
+            jnp.array([[2, 2], [2, -1]]),
+            jnp.array([3, 2]),
+            {"max_options": 4},
+            "of 2 options (question",
+        ),
+    ],
+)
+def test_answers_that_name_no_option_are_refused(answers, num_options, settings, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        majority(answers, num_options, **settings)
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,11 @@ def test_tolerance_is_relative_above_one_vote():
     assert best_options(scores).tolist() == expected
 
 
+def test_a_hopeless_option_makes_no_ties():
+    scores = jnp.array([[-0.704, -0.683, -4476.0]])
+    assert best_options(scores).tolist() == [[False, True, False]]
+
+
 def test_options_that_do_not_exist_never_win():
     scores = jnp.array([[-3.0, -3.0, -jnp.inf]])
     assert share_win(scores, ties="split").tolist() == [[0.5, 0.5, 0.0]]

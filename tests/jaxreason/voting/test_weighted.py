@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from jaxreason.voting.low_rank import ow_l
 from jaxreason.voting.majority import majority
 from jaxreason.voting.weighted import (
     PRIOR_ANSWERS,
@@ -148,6 +149,54 @@ def test_a_low_temperature_follows_the_surest_agent():
     low = confidence_weighted(answers, 3, confidences, temperature=1e-4)
     assert low.answers.tolist() == [0, 2]
     assert jnp.isfinite(low.scores).all()
+
+
+def test_infinite_confidence_decides_alone():
+    confidences = jnp.array([[jnp.inf, 0.1, 0.2], [jnp.inf, jnp.inf, 5.0], [-jnp.inf, 0.0, 0.0]])
+    weights = confidence_weighted(jnp.array([[0, 1, 1]] * 3), 2, confidences).weights
+    assert weights.tolist() == [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]
+
+
+def test_a_temperature_may_be_traced():
+    answers, confidences = jnp.array([[0, 1, 1]]), jnp.array([[0.9, 0.3, 0.2]])
+    vote = lambda t: confidence_weighted(answers, 2, confidences, temperature=t).answers  # noqa: E731
+    assert jax.vmap(vote)(jnp.array([0.5, 2.0])).tolist() == [[0], [1]]
+
+
+def test_always_right_and_always_wrong_weigh_the_same():
+    votes = ow(jnp.array([[0, 0], [0, 1]]), 2, jnp.array([1.0, 0.0]))
+    assert votes.winners.tolist() == [[0.5, 0.5], [1.0, 0.0]]
+
+
+def test_what_names_no_option_is_no_answer_and_no_label():
+    answers, truth = jnp.array([[0, 1], [0, 3], [0, 0], [0, 1]]), jnp.array([0, 0, 5, 0])
+    options = jnp.array([2, 2, 2, 1])
+    found = estimate_accuracies(jnp.where(answers > 1, -1, answers), truth, num_options=2)
+    expected = estimate_accuracies(
+        jnp.array([[0, 1], [0, -1], [-1, -1], [0, 1]]), jnp.array([0, 0, -1, 0])
+    )
+    np.testing.assert_allclose(found, expected)
+    estimate = jax.jit(estimate_accuracies, static_argnames="max_options")  # values are not known
+    found = estimate(answers, truth, num_options=options, max_options=2)
+    alone = estimate_accuracies(jnp.array([[0, 1], [0, -1]]), jnp.array([0, 0]))
+    np.testing.assert_allclose(found, alone)
+
+
+def test_single_options_make_no_accuracy():
+    answers = jnp.concatenate(
+        [jnp.array([[0, 0, 1, 2], [1, 1, 1, 3]] * 50), jnp.zeros((80, 4), int)]
+    )
+    options = jnp.where(jnp.arange(180) < 100, 4, 1)
+    known = ow_l(answers[:100], options[:100], max_options=4).accuracies
+    found = ow_l(answers, options, max_options=4).accuracies
+    np.testing.assert_allclose(found, known, rtol=1e-5)
+
+
+def test_narrow_integers_number_many_categories():
+    categories = jnp.array([0, 1], jnp.int8)
+    table = jnp.full((1, 200), 0.5).at[0, 1].set(0.9)
+    weights = optimal_weights(table, 2, categories=categories)
+    np.testing.assert_allclose(weights[:, 0], [0.0, np.log(9.0)], atol=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
