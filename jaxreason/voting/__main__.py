@@ -26,7 +26,8 @@ Prints each worker's estimated accuracy and weight, workers who seem to copy fro
 what to keep in mind; writes the answers with their confidence as CSV.
 """
 EPILOG = """\
-A table is read by its columns; an empty cell is an abstention.
+A table is read by its columns; an empty cell is an abstention, spaces around a cell of a CSV file
+don't count.
 
   long: one vote a row               wide: one task a row, a column for each worker
     task,worker,label                  question,ann,ben,eve
@@ -40,8 +41,9 @@ calculations. Files may be CSV (.csv), Parquet (.parquet) or JSON lines (.jsonl,
 
 The written columns: task, answer, confidence (the method's probability for the answer; for methods
 without a model its share of the weighted votes), runner_up, tie, and with --labels the truth.
-Confidences are too high where workers share errors in a way that the method does not know of;
-with --labels the report tells by how much.
+Confidences are too high where workers share errors in a way that the method does not know of, or
+answered little; with --labels the report tells by how much. An open-ended answer or runner-up is
+empty where the method takes none of the answers given to be right.
 
 examples:
   python -m jaxreason.voting answers.csv
@@ -141,7 +143,7 @@ def _run(arguments: argparse.Namespace) -> None:
     for name in modules:
         _need(name)
     from jaxreason.voting import report, table_rules
-    from jaxreason.voting.evaluation import evaluate
+    from jaxreason.voting.evaluation import evaluate, judged_tasks
 
     inputs = [path for path in (arguments.votes, arguments.labels) if path is not None]
     output = arguments.output or arguments.votes.with_name(f"{arguments.votes.stem}.answers.csv")
@@ -160,8 +162,9 @@ def _run(arguments: argparse.Namespace) -> None:
     answers = table_rules.describe_answers(table, votes)
     evaluation = None
     if arguments.labels is not None:
-        _progress("Judging it by the labels")
         answers["truth"] = table.name_options(table.truth)
+    if judged_tasks(table).any():
+        _progress("Judging it by the labels")
         evaluation = evaluate(method, table, seed=arguments.seed)
     text = report.report_text(table, method, votes, diagnosis, evaluation)
     _write(output, lambda path: answers.to_csv(path, float_format="%.6g"))
@@ -263,7 +266,7 @@ def _read(path: Path) -> "pd.DataFrame":
 
 
 def _read_csv(path: Path) -> "pd.DataFrame":
-    """Reads CSV, all values as text, only empty cells as missing."""
+    """Reads CSV, all values as text without spaces around it, only empty cells as missing."""
     import pandas as pd
 
     try:
@@ -273,7 +276,6 @@ def _read_csv(path: Path) -> "pd.DataFrame":
             dtype=str,
             keep_default_na=False,
             na_values=[""],
-            skipinitialspace=True,
             encoding="utf-8-sig",
         )
     except pd.errors.EmptyDataError as error:
@@ -281,7 +283,8 @@ def _read_csv(path: Path) -> "pd.DataFrame":
     except pd.errors.ParserError as error:
         reason = str(error).splitlines()[0].removeprefix("Error tokenizing data. C error: ")
         raise RefusedError(f"{path} is no regular CSV: {reason.strip().rstrip('.')}.") from error
-    heads = ["" if pd.isna(head) else head.strip() for head in data.iloc[0]]
+    data = data.apply(lambda column: column.str.strip().replace("", None))
+    heads = data.iloc[0].fillna("").tolist()
     if "" in heads[1:]:  # the first may be an index's, which pandas leaves empty
         number = heads.index("", 1) + 1
         raise RefusedError(f"{path}: column {number} has no name in the first line.")
@@ -308,7 +311,7 @@ def _read_json_lines(path: Path) -> "pd.DataFrame":
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                rows.append(_json_object(line, f"{path}, line {number}"))
+                rows.append(_json_object(line.rstrip(), f"{path}, line {number}"))
     return pd.DataFrame(rows, dtype=object)
 
 

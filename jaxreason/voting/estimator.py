@@ -11,7 +11,7 @@ import pandas as pd
 from jaxreason.voting.methods import AUTO, find_method
 from jaxreason.voting.result import Votes
 from jaxreason.voting.table import Table, tabulate
-from jaxreason.voting.table_labels import DataError, listed
+from jaxreason.voting.table_labels import DataError, listed, quoted
 from jaxreason.voting.table_rules import (
     choose_method,
     describe_answers,
@@ -20,6 +20,7 @@ from jaxreason.voting.table_rules import (
     vote_on_table,
     worker_accuracies,
 )
+from jaxreason.voting.table_votes import DUPLICATES
 
 
 class Aggregator:
@@ -31,7 +32,8 @@ class Aggregator:
     fitted can be applied to other tasks of the same workers.
 
     Attributes:
-        labels_: The answers by task, missing where nobody voted.
+        labels_: The answers by task, missing where nobody voted, or if answers are open-ended and
+            the method takes none of those given to be right.
         probas_: The probabilities of all labels by task, see `methods.probabilities`; None if
             answers are open-ended.
         answers_: The answers with their `confidence`, `runner_up` and `tie`, by task.
@@ -82,8 +84,12 @@ class Aggregator:
                 `"first"` or `"last"`.
 
         Raises:
-            ValueError: If there is no such method, or `ties` or `seed` is something else.
+            ValueError: If there is no such method, or a setting is something else.
         """
+        if duplicates not in DUPLICATES:
+            raise ValueError(
+                f"duplicates must be one of {listed(DUPLICATES)}; got {quoted(duplicates)}."
+            )
         if ties not in ("first", "random"):
             raise ValueError(f"ties must be 'first' or 'random'; got {ties!r}.")
         if (

@@ -63,7 +63,7 @@ def evaluate(method: Method, table: Table, *, seed: int = 0) -> Evaluation:
 
     Args:
         method: One of `methods.METHODS`.
-        table: Votes with the truth of at least one task.
+        table: Votes with at least one task among `judged_tasks`.
         seed: For the parts in which labelled tasks are cut.
 
     Returns:
@@ -79,7 +79,7 @@ def evaluate(method: Method, table: Table, *, seed: int = 0) -> Evaluation:
         >>> found.majority.mean, found.best_worker.mean, found.picked
         (0.5, 1.0, ('a',))
     """
-    known = np.flatnonzero(table.truth >= 0)
+    known = np.flatnonzero(judged_tasks(table))
     parts = _cut(known, seed)
     unknown = np.full_like(table.truth, -1)
     majority = _judge(METHODS["majority"], table, unknown)[0]
@@ -106,6 +106,25 @@ def evaluate(method: Method, table: Table, *, seed: int = 0) -> Evaluation:
         gain=None if rule is None else _difference(rule[known], majority[known]),
         confidence=None if judged is None else float(judged[1, known].mean()),
     )
+
+
+def judged_tasks(table: Table) -> np.ndarray:
+    """Marks the tasks that accuracies are measured on: those with a label and a vote.
+
+    Args:
+        table: The votes, and the truth where it is known.
+
+    Returns:
+        True for those, `[question]`.
+
+    Example:
+        >>> import pandas as pd
+        >>> from jaxreason.voting.table import tabulate
+        >>> votes = pd.DataFrame({"task": [1, 2, 3], "a": ["x", "y", None], "b": ["x", "y", None]})
+        >>> judged_tasks(tabulate(votes, {1: "x", 3: "y"})).tolist()
+        [True, False, False]
+    """
+    return (table.truth >= 0) & (table.answers >= 0).any(axis=1)
 
 
 def _cut(known: np.ndarray, seed: int) -> list[np.ndarray]:

@@ -17,13 +17,16 @@ on what it finds easy, and its absence moves the votes on the rest."""
 LOW_EFFECTIVE = 0.5
 """If fewer than half of the agents count, the vote is as noisy as that of half the pool."""
 
+SAME = 1.0 - 1e-6
+"""Agreement above this is 1."""
+
 MIN_DIFFICULTY = 0.1
 """The lower end of the interval of `difficulty` from which it is worth modelling. Of simulated
 pools that answer equally hard questions under one in thirty exceeds it. A spread of one logit gives
 a difficulty of about 0.4 with four options and 0.8 with two."""
 
 MIN_JUDGED = 10
-"""Labelled questions that an agent must have answered to be called the best."""
+"""Labelled questions that an agent must have answered to be called the best, or overrated."""
 
 LABELS = "50 to 100"
 """How many labelled questions are enough for most purposes: they give an accuracy within 10 to 14
@@ -151,19 +154,20 @@ def _copies(diagnosis: Diagnosis, names: Sequence[str]) -> list[str]:
     clones = np.triu(np.asarray(diagnosis.clones))
     copying, shared = np.asarray(diagnosis.copying), np.asarray(diagnosis.shared_errors)
     sentences = []
-    if len(names) == 4 and clones.any():
+    testable = np.isfinite(np.asarray(diagnosis.z_scores)).any(axis=1)
+    if testable.sum() == 4 and clones.any():
         pairs = [f"{names[i]} and {names[j]}" for i, j in np.argwhere(clones)]
         sentences.append(
             f"Not independent: either {', or '.join(pairs)}, agree too often. Four agents can't "
             "tell which, so there are no accuracies without labels: label "
-            f"{LABELS} questions, or add a fifth agent."
+            f"{LABELS} questions, or add an agent that answers as many."
         )
     else:
         usual = np.nanmedian(shared) if np.isfinite(shared).any() else np.nan
         sentences += [_family(group, copying, shared, usual, names) for group in families(clones)]
         sentences += [_what_labels_say(diagnosis, clones)] if clones.any() else []
     agreement, counts = np.triu(np.asarray(diagnosis.agreement), 1), np.asarray(diagnosis.counts)
-    same = (agreement > 1.0 - 1e-6) & (counts >= FEW_VOTES)
+    same = (agreement > SAME) & (counts >= FEW_VOTES)
     sentences += [
         f"Never disagree: {join_words([names[i] for i in group])}. Either all of them are nearly "
         "always right, or they are copies and count as one; only labels tell."
@@ -214,7 +218,7 @@ def _what_labels_say(diagnosis: Diagnosis, clones: np.ndarray) -> str:
 
 def _independence(diagnosis: Diagnosis) -> list[str]:
     """Warns if the agents count for much fewer."""
-    agents = len(diagnosis.votes)
+    agents = int(np.isfinite(np.asarray(diagnosis.copying)).any(axis=1).sum())
     effective, labelled = float(diagnosis.effective), float(diagnosis.labelled_effective)
     if mostly_apart(diagnosis):
         return []
@@ -225,12 +229,19 @@ def _independence(diagnosis: Diagnosis) -> list[str]:
                 "independent ones on equally hard questions: more agents of the same kinds will "
                 "hardly help."
             ]
-    elif effective < LOW_EFFECTIVE * agents:
+    elif effective < LOW_EFFECTIVE * agents and not _all_the_same(diagnosis):
         return [
             f"The {agents} agents vote about as well as {effective:.1f} independent ones: keep one "
             "of each family, or add agents of another kind."
         ]
     return []
+
+
+def _all_the_same(diagnosis: Diagnosis) -> bool:
+    """Tells whether no two agents ever disagree, so that nothing tells copies from experts."""
+    agreement, counts = np.asarray(diagnosis.agreement), np.asarray(diagnosis.counts)
+    met = np.triu(counts, 1) > 0
+    return bool(np.all(agreement[met] > SAME))
 
 
 def _weak_agents(diagnosis: Diagnosis, names: Sequence[str]) -> list[str]:
@@ -321,7 +332,7 @@ def _labels(diagnosis: Diagnosis, names: Sequence[str]) -> list[str]:
         )
     low, high = np.asarray(diagnosis.labelled_bounds).T
     guessed = np.asarray(diagnosis.accuracy_bounds)
-    overrated = (labels > 0) & (guessed[:, 0] > high)
+    overrated = (labels >= MIN_JUDGED) & (guessed[:, 0] > high)
     if overrated.any():
         pairs = zip(diagnosis.accuracies, diagnosis.labelled_accuracies, strict=True)
         shown = [f"{percent(float(a))}, labelled {percent(float(b))}" for a, b in pairs]
@@ -332,7 +343,7 @@ def _labels(diagnosis: Diagnosis, names: Sequence[str]) -> list[str]:
         )
     rates = np.where(labels >= MIN_JUDGED, diagnosis.labelled_accuracies, -1.0)
     best = int(np.argmax(rates))
-    if rates[best] >= 0:
+    if rates[best] >= 0 and int(np.sum(np.asarray(diagnosis.votes) > 0)) > 1:
         ends = f"{percent(low[best])} to {percent(high[best])}"
         sentences.append(
             f"The best agent by the labels is {names[best]}, right on {percent(rates[best])} of "

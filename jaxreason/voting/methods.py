@@ -195,7 +195,7 @@ def _conditionals(
 def _labelled(
     answers: Array, num_options: NumOptions, *, max_options: int | None, truth: Array
 ) -> Array:
-    return estimate_accuracies(answers, truth, truth >= 0)
+    return estimate_accuracies(answers, truth, num_options=num_options, max_options=max_options)
 
 
 _ALL = (

@@ -16,6 +16,7 @@ INK, MUTED, ACCENT, ALARM = "#1f2933", "#7b8794", "#2b6cb0", "#c05621"
 BLANK = "#e4e7eb"
 MAX_NUMBERED = 8
 MAX_TICKS = 40
+MAX_NAME = 24
 
 
 def plot_workers(
@@ -52,7 +53,7 @@ def plot_workers(
     estimates = np.asarray(diagnosis.accuracies if accuracies is None else accuracies, float)
     order = np.argsort(-np.nan_to_num(estimates, nan=-1.0), kind="stable")
     numbers = [str(place) for place in range(1, len(order) + 1)]
-    named = [f"{shown(names[agent])}  {n}" for agent, n in zip(order, numbers, strict=True)]
+    named = [f"{_short(names[agent])}  {n}" for agent, n in zip(order, numbers, strict=True)]
     side, height = (float(np.clip(0.2 * len(order), low, 8.0)) for low in (3.0, 1.4))
     layout = ConstrainedLayoutEngine(hspace=0.06, wspace=0.04)
     figure = Figure(figsize=(2 * side + 3.4, side + height + 1.6), layout=layout)
@@ -130,23 +131,25 @@ def _draw_accuracies(
         axes.hlines(rows, bounds[:, 0], bounds[:, 1], color=ACCENT, linewidth=2.5, alpha=0.5)
         label = "estimated from agreement"
     colors = list(np.where(worse, ALARM, ACCENT))
-    axes.scatter(estimates, rows, c=colors, s=22, zorder=3, label=label)
+    if np.isfinite(estimates).any():
+        axes.scatter(estimates, rows, c=colors, s=22, zorder=3, label=label, clip_on=False)
     labelled = np.asarray(diagnosis.labelled_accuracies, float)[order]
     if np.isfinite(labelled).any():
         ends = np.asarray(diagnosis.labelled_bounds, float)[order]
         axes.hlines(rows, ends[:, 0], ends[:, 1], color=MUTED, linewidth=0.8)
         axes.scatter(
             labelled, rows, marker="D", s=14, color="white", edgecolor=INK, zorder=3,
-            label="on labelled tasks",
+            label="on labelled tasks", clip_on=False,
         )  # fmt: skip
-    axes.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0.0),
-        borderaxespad=2.5,
-        ncols=2,
-        fontsize=7,
-        frameon=False,
-    )
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0.0),
+            borderaxespad=2.5,
+            ncols=2,
+            fontsize=7,
+            frameon=False,
+        )
     axes.plot(np.asarray(diagnosis.chance)[order], rows, color=MUTED, linewidth=1, linestyle=":")
     axes.set_xlim(0.0, 1.0)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, 0))
@@ -157,6 +160,12 @@ def _draw_weights(axes: Axes, weights: np.ndarray) -> None:
     axes.barh(np.arange(len(weights)), np.nan_to_num(weights), height=0.6, color=ACCENT, alpha=0.75)
     axes.axvline(0.0, color=MUTED, linewidth=0.8)
     _as_rows(axes, len(weights))
+
+
+def _short(name: object) -> str:
+    """Returns a name that leaves room for the panels."""
+    text = shown(name)
+    return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
 
 
 def _as_rows(axes: Axes, rows: int) -> None:

@@ -7,10 +7,11 @@ import numpy as np
 
 from jaxreason.checks import check_that
 from jaxreason.voting.diagnostics import Diagnosis
-from jaxreason.voting.findings import equally_hard, few_labels, findings
+from jaxreason.voting.findings import FEW_VOTES, equally_hard, few_labels, findings
 from jaxreason.voting.wording import percent
 
-MAJORITY, OW, ONE_COIN, ITEM_RESPONSE = "majority", "ow", "one-coin", "item-response"
+MAJORITY, WAWA, OW = "majority", "wawa", "ow"
+ONE_COIN, ITEM_RESPONSE = "one-coin", "item-response"
 
 MIN_QUESTIONS = 30
 """Below this the agreement of two agents has a standard error of 0.1 to 0.2, as much as the skills
@@ -58,7 +59,7 @@ def recommend(diagnosis: Diagnosis, names: Sequence[str]) -> tuple[str, ...]:
         len(names) == agents, f"names must be one for each of {agents} agents; got {len(names)}."
     )
     if not float(diagnosis.rules.questions):
-        return ("Nobody answered anything: there is nothing to vote on.",)
+        return ("Nobody answered a question with two options or more: nothing to vote on.",)
     advice = advise(diagnosis)
     first = f"Use {advice.method}: {advice.reason}. {advice.more}".rstrip()
     return (first, *findings(diagnosis, [str(name) for name in names]))
@@ -71,7 +72,7 @@ def recommended_method(diagnosis: Diagnosis) -> str:
         diagnosis: What `diagnose` found.
 
     Returns:
-        A name of `methods.METHODS`: "majority", "ow", "one-coin" or "item-response".
+        A name of `methods.METHODS`: "majority", "wawa", "ow", "one-coin" or "item-response".
 
     Example:
         >>> import jax
@@ -105,12 +106,17 @@ def advise(diagnosis: Diagnosis) -> Advice:
 
 
 def _if_little_is_known(diagnosis: Diagnosis) -> Advice | None:
-    """Decides if there are few agents or questions."""
+    """Decides if there are few agents, questions or answers of each."""
     questions = int(diagnosis.rules.questions)
-    voters = int(np.sum(np.asarray(diagnosis.votes) > 0))
+    votes = np.asarray(diagnosis.votes)
+    voters = int(np.sum(votes > 0))
     few = f"on {questions} question{'' if questions == 1 else 's'}"
     if voters == 0:
-        return Advice(MAJORITY, "nobody answered anything, which is the same under every rule")
+        return Advice(
+            MAJORITY,
+            "nobody answered a question with two options or more, which is the same under every "
+            "rule",
+        )
     if voters == 1:
         return Advice(MAJORITY, "a single agent's answers are the outcome under every rule")
     if not few_labels(diagnosis) and (voters < 3 or questions < MIN_MODELLED):
@@ -130,6 +136,12 @@ def _if_little_is_known(diagnosis: Diagnosis) -> Advice | None:
             MAJORITY,
             f"{few} agents are good or lucky, and nothing tells which (about {MIN_QUESTIONS} would "
             "do)",
+        )
+    if np.median(votes[votes > 0]) < FEW_VOTES:
+        return Advice(
+            WAWA,
+            f"most agents answered fewer than {FEW_VOTES} questions, too few to tell how good each "
+            "is, and its weights stay moderate",
         )
     return None
 

@@ -176,9 +176,9 @@ def _method_text(
         "Confidence: the share of the weighted votes, no probability of being right."
         if votes.posterior is None
         else "Confidence: too high where workers share errors in a way that the method does not "
-        "know of."
+        "know of, or answered little."
     )
-    sentences = (
+    sentences: tuple[str, ...] = (
         f"Method {method.name}: {method.summary}.",
         f"{which}: {best.reason}.",
         confidence,
@@ -188,11 +188,19 @@ def _method_text(
     leading = np.asarray(vote_on_table(METHODS["majority"], None, table).winners) > 0
     untied = leading.sum(axis=1) == 1
     others = untied & (leading.argmax(axis=1) != np.asarray(votes.answers))
-    return (
-        *sentences,
+    sentences += (
         f"Its answer is not the one with the most votes on {others.sum():,} of "
         f"{counted(int(untied.sum()), 'task')} without a tie.",
     )
+    chosen = np.asarray(votes.answers)
+    alone = int(((chosen >= 0) & ~(table.answers == chosen[:, None]).any(axis=1)).sum())
+    if alone:
+        empty = "; the answer is left empty there" if table.meanings is not None else ""
+        sentences += (
+            f"On {counted(alone, 'task')} it takes none of the labels given there, for it takes "
+            f"who voted there to be wrong{empty}.",
+        )
+    return sentences
 
 
 def _options_text(table: Table) -> str:
@@ -201,9 +209,9 @@ def _options_text(table: Table) -> str:
     if isinstance(table.num_options, int):
         return f"labels {listed(table.labels, most=8)}"
     low, high = int(table.num_options.min()), int(table.num_options.max())
-    number = str(low) if low == high else f"{low} to {high}"
-    first, last = listed(table.labels[:1]), listed(table.labels[-1:])
-    return f"{number} options a task, {first} to {last}"
+    number = counted(low, "option") if low == high else f"{low} to {high} options"
+    first, last = listed(table.labels[:1]), listed(table.labels[high - 1 : high])
+    return f"{number} a task, {first if high == 1 else f'{first} to {last}'}"
 
 
 def _workers_text(table: Table, method: Method, votes: Votes, diagnosis: Diagnosis) -> str:

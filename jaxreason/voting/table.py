@@ -130,6 +130,7 @@ def tabulate(
     notes += [*notes_on_places, *_notes_on_turnout(votes, codes, answers)]
     notes += notes_on_spelling("Labels", distinct) + notes_on_words(distinct)
     notes += [] if open_ended else notes_on_labels(answers, distinct, votes.workers)
+    notes += _notes_on_labelled(right_codes, answers, votes.tasks)
     return Table(
         answers=options.answers,
         num_options=options.num_options,
@@ -222,6 +223,17 @@ def _place(
     if len(same):
         notes.append(f"Votes given more than once count once: {tell(same)}.")
     return answers.reshape(tasks, workers), notes
+
+
+def _notes_on_labelled(truth: np.ndarray, answers: np.ndarray, tasks: pd.Index) -> list[str]:
+    """Tells of labelled tasks without a vote."""
+    silent = tasks[(truth >= 0) & (answers < 0).all(axis=1)]
+    if not len(silent):
+        return []
+    return [
+        f"{counted(len(silent), 'labelled task')} without any vote, not counted where accuracies "
+        f"are measured: {listed(silent)}."
+    ]
 
 
 def _notes_on_turnout(votes: LooseVotes, codes: np.ndarray, answers: np.ndarray) -> list[str]:

@@ -12,6 +12,7 @@ from jaxreason.voting.table_labels import DataError, listed, quoted, shown
 
 LONG_COLUMNS = ("task", "worker", "label")
 TASK_COLUMNS = ("task", "question")
+NO_WORKERS = ("truth", "confidence", "runner_up", "tie")
 LIKE_WORKER = ("agent", "annotator", "model", "performer", "rater", "user")
 LIKE_LABEL = ("answer", "output", "response", "value", "vote")
 
@@ -37,7 +38,7 @@ def usual_names(data: pd.DataFrame) -> pd.DataFrame:
 
     Capitals and spaces around task, question, worker, label and num_options are taken away. A
     first column without a name, which pandas makes of an index, is called "". An index that has a
-    name becomes a column, unless there is a column of tasks.
+    name, or holds something else than numbers, becomes a column, unless there is one of tasks.
 
     Args:
         data: A table.
@@ -72,6 +73,8 @@ def usual_names(data: pd.DataFrame) -> pd.DataFrame:
         )
     table = data.set_axis(columns, axis=1)
     index = [_usual(name) for name in data.index.names]
+    if index == [None] and not pd.api.types.is_numeric_dtype(data.index.dtype):
+        index = ["task"]
     if None in index or {*index, *TASK_COLUMNS} & set(names):
         return table
     return table.reset_index(names=index)
@@ -138,7 +141,17 @@ def read_columns(data: pd.DataFrame) -> Columns:
             "A table of votes is long (columns task, worker, label) or wide (the task and one "
             f"column a worker); got {told}."
         )
-    return Columns(data, task, workers, _notes(names, (task, *workers, "num_options")))
+    strange = [str(name) for name in workers if _usual_text(name) in NO_WORKERS]
+    if strange:
+        raise DataError(
+            "Every column of a wide table but the tasks' holds a worker's labels; "
+            f"{listed(strange)} looks like something else: take it out, or give it another name if "
+            "it is a worker. (The truth is given apart, see --help or fit.)"
+        )
+    notes = _notes(names, (task, *workers, "num_options"))
+    if task not in ("", *TASK_COLUMNS):
+        notes.append(f"The first column, {quoted(task)}, names the tasks.")
+    return Columns(data, task, workers, notes)
 
 
 def check_rows(columns: Columns, task: np.ndarray) -> None:
@@ -168,10 +181,12 @@ def check_rows(columns: Columns, task: np.ndarray) -> None:
     if repeated.any():
         second = int(repeated.argmax())
         first = int((task == task[second]).argmax())
+        other = "" if columns.task in TASK_COLUMNS else ", or call the column of the tasks task"
         raise DataError(
-            f"A wide table has one row a task; {quoted(columns.data[columns.task].iloc[second])} "
-            f"stands in rows {first + 1:,} and {second + 1:,} (counted from 1, without the "
-            "header). Keep one of them; a long table has the columns task, worker and label."
+            f"A wide table has one row a task; in the column {quoted(columns.task)} "
+            f"{quoted(columns.data[columns.task].iloc[second])} stands in rows {first + 1:,} and "
+            f"{second + 1:,} (counted from 1, without the header). Keep one of them{other}; a long "
+            "table has the columns task, worker and label."
         )
 
 
@@ -181,8 +196,12 @@ def _first_like(names: list, words: tuple[str, ...]) -> Hashable | None:
     return next((name for name, text in zip(names, short, strict=True) if text in words), None)
 
 
+def _usual_text(name: Hashable) -> str | None:
+    return name.strip().casefold() if isinstance(name, str) else None
+
+
 def _usual(name: Hashable) -> Hashable:
-    text = name.strip().casefold() if isinstance(name, str) else None
+    text = _usual_text(name)
     return text if text in (*LONG_COLUMNS, *TASK_COLUMNS, "num_options") else name
 
 

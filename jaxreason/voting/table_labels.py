@@ -1,6 +1,7 @@
 """Labels of votes: their types, spellings and order. Needs pandas."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 MISSING_WORDS = ("n/a", "na", "nan", "none", "null")
+MANY_LABELS = 50
 MAX_SHOWN = 40
 """How much of a name stands in a message."""
 
@@ -204,14 +206,19 @@ def notes_on_spelling(what: str, names: pd.Index) -> list[str]:
 
     Example:
         >>> notes_on_spelling("Workers", pd.Index(["Ann", "ben", "ann "]))
-        ["Workers that differ only in case or spaces count as different: 'Ann', 'ann '."]
+        ["Workers that differ only in case, spaces or coding count as different: 'Ann', 'ann '."]
     """
-    folded = {name: name.strip().casefold() for name in names if isinstance(name, str)}
+    folded = {
+        name: unicodedata.normalize("NFKC", name).strip().casefold()
+        for name in names
+        if isinstance(name, str)
+    }
     count = Counter(folded.values())
     alike = sorted((name for name in folded if count[folded[name]] > 1), key=folded.__getitem__)
     if not alike:
         return []
-    return [f"{what} that differ only in case or spaces count as different: {listed(alike)}."]
+    differ = "differ only in case, spaces or coding"
+    return [f"{what} that {differ} count as different: {listed(alike)}."]
 
 
 def notes_on_words(labels: pd.Index) -> list[str]:
@@ -257,6 +264,12 @@ def notes_on_labels(answers: np.ndarray, labels: pd.Index, workers: pd.Index) ->
     notes = []
     if (votes > 0).sum() == 1:
         notes.append(f"Every vote is {listed(labels[votes > 0])}: there is nothing to decide.")
+    if len(labels) > max(MANY_LABELS, len(answers) / 2):
+        notes.append(
+            f"There are {len(labels):,} labels for {counted(len(answers), 'task')}, each an option "
+            "of every task: if they mean something only within a task, such as the results of "
+            "calculations, the answers are open-ended: say so."
+        )
     return notes + _notes_on_loners(answers, votes, workers)
 
 

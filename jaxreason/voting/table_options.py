@@ -186,6 +186,11 @@ def _positions(labels: pd.Index, width: int) -> tuple[np.ndarray, pd.Index]:
         names = whole.astype(str) if isinstance(labels[0], str) else whole
         return numbers.astype(np.int32), names
     other = [text for text in texts if not re.fullmatch(r"[A-Za-z]|\d+", text)] or texts
+    if width > 26 and other is texts:
+        raise DataError(
+            f"Letters name at most 26 options; a task has {width:,}. Write the labels as the "
+            "numbers 0, 1, ...."
+        )
     raise DataError(
         "With a column num_options labels must be the letters A, B, ... or the numbers 0, 1, ..., "
         f"so that it is known which of them a task has; got {listed(other)}."

@@ -247,6 +247,15 @@ def test_open_ended_and_multiple_choice_tables(tmp_path, run):
     assert written(tmp_path / "choices.answers.csv")["answer"].tolist() == ["A", "D"]
 
 
+def test_spaces_around_a_cell_of_a_csv_file_do_not_count(tmp_path, run):
+    path = tmp_path / "spaces.csv"
+    path.write_text("task , ann, ben\n t1,x , x\nt2 , y,  \n")
+    text = run(path, "--method", "majority")
+    assert "labels 'x', 'y'." in text and "differ only" not in text
+    assert "1 of 4 labels is missing" in text
+    assert written(tmp_path / "spaces.answers.csv")["answer"].tolist() == ["x", "y"]
+
+
 def test_a_picture_is_drawn(tmp_path, votes, run):
     picture = tmp_path / "workers.png"
     assert f"Wrote {picture}." in run(votes, "--plot", picture, "--method", "ow-l")

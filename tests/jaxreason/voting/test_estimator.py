@@ -257,6 +257,8 @@ def test_wrong_settings_are_told_at_once():
         Aggregator("majorty")
     with pytest.raises(ValueError, match="ties must be 'first' or 'random'; got 'split'"):
         Aggregator(ties="split")
+    with pytest.raises(ValueError, match="duplicates must be one of 'error', 'first', 'last'; got"):
+        Aggregator(duplicates="all")
     with pytest.raises(DataError, match="give the truth of some"):
         Aggregator("ow").fit(VOTES)
     with pytest.raises(ValueError, match="did you mean auto.*Known: auto, majority"):

@@ -35,7 +35,7 @@ def test_workers_stand_in_one_order_the_most_accurate_first(diagnosis):
     ).axes
     order = np.argsort(-np.asarray(diagnosis.accuracies))
     assert order[0] == 3
-    shown = [f"{(*NAMES[:4], 'a worker of a name that is too long to …')[n]}" for n in order]
+    shown = [f"{(*NAMES[:4], 'a worker of a name that…')[n]}" for n in order]
     assert [text[:-3] for text in texts(agreement.get_yticklabels())] == shown
     assert texts(accuracy.get_yticklabels()) == texts(agreement.get_yticklabels())
     assert texts(agreement.get_xticklabels()) == texts(excess.get_yticklabels()) == list("12345")
@@ -89,6 +89,12 @@ def test_a_legend_tells_whose_the_accuracies_are(diagnosis):
     blind = dataclasses.replace(diagnosis, labelled_accuracies=jnp.full(5, jnp.nan))
     assert legend(blind) == ["estimated from agreement"]
     assert legend(blind, accuracies=np.full(5, 0.5)) == ["estimated by the rule"]
+
+
+def test_without_an_estimate_there_is_no_legend(diagnosis):
+    blind = dataclasses.replace(diagnosis, labelled_accuracies=jnp.full(5, jnp.nan))
+    axes = plot_workers(NAMES, blind, accuracies=np.full(5, np.nan)).axes[2]
+    assert axes.get_legend() is None
 
 
 def test_long_numbers_stand_upright():

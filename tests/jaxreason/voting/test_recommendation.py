@@ -103,6 +103,7 @@ HARD = {"difficulty_bounds": jnp.array([0.2, 0.6])}
 EQUAL = {"accuracy_bounds": jnp.tile(jnp.array([[0.5, 0.7]]), (6, 1))}
 UNKNOWN = {"accuracy_bounds": jnp.full((6, 2), jnp.nan)}
 TWO = {"votes": jnp.array([600.0, 600.0, 0.0, 0.0, 0.0, 0.0])}
+SPARSE = {"votes": jnp.array([600.0, 29.0, 29.0, 29.0, 29.0, 5.0])}
 ONE = {"votes": jnp.array([600.0, 0.0, 0.0, 0.0, 0.0, 0.0])}
 NONE = {"votes": jnp.zeros(6)}
 LABELLED = {"labels": jnp.full(6, 50.0)}
@@ -118,6 +119,10 @@ LABELLED = {"labels": jnp.full(6, 50.0)}
         (600, UNKNOWN, "majority"),
         (600, TWO, "majority"),
         (600, ONE, "majority"),
+        (600, SPARSE, "wawa"),
+        (600, SPARSE | HARD | COPIES, "wawa"),
+        (29, SPARSE, "majority"),
+        (199, SPARSE | LABELLED, "ow"),
         (0, NONE, "majority"),
         (200, COPIES, "item-response"),
         (199, COPIES, "majority"),
@@ -326,6 +331,18 @@ def test_a_dictator_is_named(clean):
     assert silent_on(seldom, "dictator")
 
 
+def test_where_all_agree_nobody_is_called_a_copy(clean):
+    same = dataclasses.replace(
+        clean, effective=jnp.array(1.0), agreement=jnp.ones_like(clean.agreement)
+    )
+    assert said(same, "Never disagree") and silent_on(same, "independent ones")
+
+
+def test_a_single_agent_is_not_compared_with_itself(clean):
+    alone = dataclasses.replace(with_labels(clean, 60, X), **ONE)
+    assert silent_on(alone, "The best agent by the labels")
+
+
 def test_few_labels_make_nobody_the_best(clean):
     few = with_labels(clean, 9, X)
     assert silent_on(few, "The best agent by the labels")
@@ -346,6 +363,8 @@ def test_labels_show_who_is_overrated_and_who_is_best(clean):
     assert any(shown in text for text in recommend(diagnosis, NAMES))
     best = "The best agent by the labels is Flo, right on 80% of them (75% to 85%)"
     assert any(best in text for text in recommend(diagnosis, NAMES))
+    few = dataclasses.replace(diagnosis, labels=jnp.full(6, 9.0))
+    assert silent_on(few, "More accurate by agreement")
 
 
 def test_long_lists_end_with_a_number(clean):
@@ -362,7 +381,7 @@ def test_long_lists_end_with_a_number(clean):
         (jnp.array([[0], [1]]), "Use majority: a single agent's answers are the outcome"),
         (jnp.array([[0, 1, -1], [1, 1, -1]]), "Use majority: with fewer than three agents"),
         (jnp.array([[0, 1, 1]]), "Use majority: on 1 question agents"),
-        (jnp.full((1, 3), -1), "Nobody answered anything"),
+        (jnp.full((1, 3), -1), "Nobody answered a question with two options"),
     ],
 )
 def test_tiny_inputs_get_a_sentence(answers, words):

@@ -158,7 +158,25 @@ def test_the_same_vote_twice_counts_once_and_an_empty_one_does_not_undo_it():
         (
             long(("t", "a", "Yes"), ("t", "b", "yes ")),
             {},
-            "Labels that differ only in case or spaces count as different: 'Yes', 'yes '.",
+            "Labels that differ only in case, spaces or coding count as different: 'Yes', 'yes '.",
+        ),
+        (
+            long(("t", "a", "e\u0301"), ("t", "b", "\xe9")),
+            {},
+            "Labels that differ only in case, spaces or coding count as different: "
+            "'e\u0301', '\xe9'.",
+        ),
+        (
+            long(*((task, "a", str(task)) for task in range(51))),
+            {},
+            "There are 51 labels for 51 tasks, each an option of every task: if they mean "
+            "something only within a task, such as the results of calculations, the answers are "
+            "open-ended: say so.",
+        ),
+        (
+            WIDE.assign(ben=["a", "a", None]),
+            {"truth": pd.Series({"q1": "a", "q3": "b"})},
+            "1 labelled task without any vote, not counted where accuracies are measured: 'q3'.",
         ),
         (
             long(("t", "a", "NA"), ("t", "b", "yes")),
@@ -302,6 +320,11 @@ def test_a_clean_table_has_no_notes():
             {},
             "labels must be the letters A, B, ... or the numbers 0, 1, ..., so that it is known "
             "which of them a task has; got 'yes'.",
+        ),
+        (
+            long(("t", "a", "A", 30), extra=["num_options"]),
+            {},
+            "Letters name at most 26 options; a task has 30. Write the labels as the numbers 0, 1,",
         ),
         (
             long(("t", "a", "A", 4), ("t", "b", "A", 5), extra=["num_options"]),

@@ -20,6 +20,7 @@ def meaning(table):
     ).to_dict()
 
 
+DIFFER = "differ only in case, spaces or coding"
 VOTES = {"ann": {"q1": "x", "q2": "y"}, "ben": {"q1": "y", "q2": "y"}}
 
 
@@ -36,6 +37,7 @@ VOTES = {"ann": {"q1": "x", "q2": "y"}, "ben": {"q1": "y", "q2": "y"}}
         WIDE[["ann", "ben", "task"]].rename(columns={"task": "Question"}),
         WIDE.rename(columns={"task": "item"}),
         PIVOTED,
+        PIVOTED.rename_axis(index=None),
         PIVOTED.rename_axis("item"),
         PIVOTED.rename_axis(index="QUESTION", columns=None),
         LONG.astype("category").pivot(index="task", columns="worker", values="label"),
@@ -49,7 +51,10 @@ def test_a_table_means_the_same_wherever_its_columns_stand(data):
     before = data.copy()
     table = tabulate(data)
     assert meaning(table) == VOTES
-    assert table.notes == ()
+    by_place = {name for name in ("item", 7) if name in (*data.columns, data.index.name)}
+    assert table.notes == tuple(
+        f"The first column, {name!r}, names the tasks." for name in by_place
+    )
     assert meaning(tabulate(as_text(data))) == VOTES
     pd.testing.assert_frame_equal(data, before)
 
@@ -86,15 +91,15 @@ def test_columns_of_a_long_table_that_are_not_used_are_told_and_left_as_they_are
 def test_names_that_differ_only_in_case_or_spaces_are_told():
     data = pd.DataFrame({"task": ["T", "u ", "t", "u"], "Ann": list("xyxy"), "ann ": "x"})
     assert tabulate(data).notes == (
-        "Tasks that differ only in case or spaces count as different: 'T', 't', 'u ' and 1 more.",
-        "Workers that differ only in case or spaces count as different: 'Ann', 'ann '.",
+        f"Tasks that {DIFFER} count as different: 'T', 't', 'u ' and 1 more.",
+        f"Workers that {DIFFER} count as different: 'Ann', 'ann '.",
     )
 
 
 def test_words_for_nothing_and_spellings_are_told_of_open_ended_answers_too():
     data = pd.DataFrame({"task": ["t", "u"], "ann": ["Paris", "None"], "ben": ["paris", "NaN"]})
     assert tabulate(data, open_ended=True).notes == (
-        "Labels that differ only in case or spaces count as different: 'Paris', 'paris'.",
+        f"Labels that {DIFFER} count as different: 'Paris', 'paris'.",
         "The texts 'NaN', 'None' count as labels; only an empty cell is an abstention.",
     )
 
@@ -125,9 +130,15 @@ RENAME = "rename {} to worker, {} to label and the tasks' to task."
         (renamed("item", "worker", "label"), "'task' is missing among 'item', 'worker', 'label'."),
         (
             WIDE.iloc[[0, 1, 1]],
-            "A wide table has one row a task; 'q2' stands in rows 2 and 3 (counted from 1, without "
+            "A wide table has one row a task; in the column 'task' 'q2' stands in rows 2 and 3 "
+            "(counted from 1, without "
             "the header).",
         ),
+        (
+            WIDE.rename(columns={"task": "item"}).iloc[[0, 1, 1]],
+            "Keep one of them, or call the column of the tasks task; a long table has",
+        ),
+        (WIDE.assign(Truth="x", tie=False), "'Truth', 'tie' looks like something else: take it"),
         (WIDE.assign(question="text"), "got both task and question. Take one of them out."),
         (WIDE.assign(Task="q"), "several are named 'task', 'Task'."),
         (
