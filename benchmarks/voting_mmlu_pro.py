@@ -8,7 +8,8 @@ tied options share the win.
 
 What there was to choose in the rules was chosen on one random half of the questions; the other half
 is reported. With labels, every pool is given those of 100 random questions, and all accuracies are
-of the others; the pool of all models gets several such draws. One JSON line comes last.
+of the others; the pool of all models gets several such draws. "auto" is the rule that the diagnosis
+of the pool recommends, which the command takes by default. One JSON line comes last.
 """
 
 import argparse
@@ -26,20 +27,27 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import stdtrit
 from tqdm import tqdm
 
-from benchmarks.timing import format_table
 from benchmarks.voting_mmlu_pro_figure import save_figure
+from benchmarks.voting_mmlu_pro_scores import (
+    MAJORITY,
+    PICKED,
+    Score,
+    Summary,
+    format_tables,
+    score_pool,
+    summarise,
+)
 from jaxreason import voting
 from jaxreason.voting import Votes
+from jaxreason.voting.methods import compiled
+from jaxreason.voting.recommendation import recommended_method
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "mmlu_pro_answers.npz"
 MAX_OPTIONS = 10
-MAJORITY = "majority"
 BEST = "best single model, truly"
 TRUE = "OW, true accuracies"
-PICKED = "best single model by labels"
 
 
 class Questions(NamedTuple):
@@ -174,32 +182,24 @@ RULES: dict[str, Rule] = {
         answers, num_options, truth, jnp.ones_like(truth, bool)
     ),
 }
+AUTO = {  # by the names of methods
+    "auto": {
+        "majority": MAJORITY,
+        "wawa": "Wawa",
+        "one-coin": "one-coin Dawid-Skene",
+        "item-response": "item response",
+    },
+    "auto, labels": {
+        "majority": MAJORITY,
+        "wawa": "Wawa",
+        "ow": "OW, labels",
+        "one-coin": "one-coin Dawid-Skene, labels",
+        "item-response": "item response, labels",
+    },
+}
 SCORED = ("accuracy", "gain_error", "hard")  # what is kept of a rule in a pool, see `Score`
 PEERS = ("MajorityVote", "Wawa", "OneCoinDawidSkene", "DawidSkene", "MMSR")
 MISSING = "crowd-kit is not installed (pip install 'jaxreason[peers]'), so its rules are missing."
-
-
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """The accuracy of a rule in a pool.
-
-    Attributes:
-        family: The pool's family.
-        number: Which pool of the family.
-        rule: The rule's name.
-        accuracy: Over the questions without a label.
-        gain_error: The standard error, over those, of the difference to majority.
-        hard: Over those of them on which at least two models share a wrong option.
-        hard_questions: Their number.
-    """
-
-    family: str
-    number: int
-    rule: str
-    accuracy: float
-    gain_error: float
-    hard: float
-    hard_questions: int
 
 
 def measure(
@@ -215,7 +215,7 @@ def measure(
     """
     scores = []
     rng = np.random.default_rng(sizes.seed + 1)
-    total = len(pools) * (len(RULES) + len(peers))
+    total = len(pools) * (len(RULES) + len(AUTO) + len(peers))
     with tqdm(total=total, unit="vote", disable=None) as progress:
         for pool in pools:
             progress.set_description(pool.family)
@@ -223,13 +223,12 @@ def measure(
             known = rng.choice(len(labels), sizes.labels, replace=False)
             labels[known] = questions.truth[known]
             right = _answer_all(questions, pool, labels, progress)
+            took = _choose(questions, pool, labels, progress)
+            right |= {name: right[rule] for name, rule in took.items()}
             right |= _answer_peers(questions, pool, peers, progress)
-            scores += _score(questions, pool, labels, right)
+            answers, judged = questions.answers[:, pool.members], labels < 0
+            scores += score_pool(pool[:2], answers, questions.truth, judged, right, took)
     return scores
-
-
-def _has_all(family: str) -> bool:
-    return family.startswith("all ")
 
 
 def _answer_all(
@@ -243,6 +242,26 @@ def _answer_all(
         right[name] = np.asarray(_vote(rule, *data))[rows, questions.truth]
         progress.update()
     return right
+
+
+def _choose(questions: Questions, pool: Pool, labels: np.ndarray, progress: tqdm) -> dict[str, str]:
+    """Returns the rule that each automatic choice takes."""
+    answers = jnp.asarray(questions.answers[:, pool.members])
+    took = {}
+    for name, rules in AUTO.items():
+        diagnosis = _diagnose(
+            answers,
+            num_options=jnp.asarray(questions.num_options),
+            max_options=MAX_OPTIONS,
+            truth=jnp.asarray(labels) if "labels" in name else None,
+            key=jax.random.key(pool.number),
+        )
+        took[name] = rules[recommended_method(diagnosis)]
+        progress.update()
+    return took
+
+
+_diagnose = compiled(voting.diagnose)
 
 
 def _answer_peers(
@@ -271,133 +290,6 @@ def _answer_peers(
 @partial(jax.jit, static_argnums=0)
 def _vote(rule: Rule, *data: jax.Array) -> jax.Array:
     return rule(*data).winners
-
-
-def _score(
-    questions: Questions, pool: Pool, labels: np.ndarray, right: dict[str, np.ndarray]
-) -> list[Score]:
-    """Scores the rules on the questions without a label."""
-    answers = questions.answers[:, pool.members]
-    wrong = (answers >= 0) & (answers != questions.truth[:, None])
-    counts = np.stack([((answers == option) & wrong).sum(1) for option in range(MAX_OPTIONS)])
-    judged = labels < 0
-    hard = (counts.max(0) >= 2) & judged
-    scores = []
-    for name, share in right.items():
-        gain = (share - right[MAJORITY])[judged]
-        scores.append(
-            Score(
-                pool.family,
-                pool.number,
-                name,
-                float(share[judged].mean()),
-                float(gain.std(ddof=1) / math.sqrt(len(gain))),
-                float(share[hard].mean()) if hard.any() else math.nan,
-                int(hard.sum()),
-            )
-        )
-    return scores
-
-
-@dataclasses.dataclass(frozen=True)
-class Summary:
-    """A rule over the pools of a family, in fractions.
-
-    Attributes:
-        family: The family.
-        rule: The rule's name.
-        pools: In how many pools it voted, or with how many draws of labels.
-        accuracy: Its mean accuracy.
-        gain: The mean difference to majority in the same pools.
-        margin: Half the width of the gain's 95% interval, over pools (None for one); over questions
-            where all models vote.
-        better: The share of the pools in which it is above majority.
-        worst: The least difference to majority.
-        lead: The mean difference to the best single model by the same labels.
-        lead_margin: Half the width of its 95% interval, over pools or draws of labels; None for
-            one.
-        hard: Its mean accuracy on the hard questions.
-    """
-
-    family: str
-    rule: str
-    pools: int
-    accuracy: float
-    gain: float
-    margin: float | None
-    better: float
-    worst: float
-    lead: float
-    lead_margin: float | None
-    hard: float
-
-
-def summarise(scores: Sequence[Score]) -> list[Summary]:
-    """Averages over the pools of each family."""
-    of = {(s.family, s.number, s.rule): s.accuracy for s in scores}
-    groups: dict[tuple[str, str], list[Score]] = {}
-    for score in scores:
-        groups.setdefault((score.family, score.rule), []).append(score)
-    summaries = []
-    for (family, rule), group in groups.items():
-        gains = np.array([s.accuracy - of[family, s.number, MAJORITY] for s in group])
-        leads = np.array([s.accuracy - of[family, s.number, PICKED] for s in group])
-        margin = _margin(gains)
-        if _has_all(family):
-            margin = 1.96 * float(np.mean([s.gain_error for s in group]))
-        summaries.append(
-            Summary(
-                family,
-                rule,
-                len(group),
-                float(np.mean([s.accuracy for s in group])),
-                float(gains.mean()),
-                margin,
-                float((gains > 0).mean()),
-                float(gains.min()),
-                float(leads.mean()),
-                _margin(leads),
-                float(np.nanmean([s.hard for s in group])),
-            )
-        )
-    return summaries
-
-
-def _margin(values: np.ndarray) -> float | None:
-    """Returns half the width of Student's 95% interval for the mean."""
-    if len(values) < 2:
-        return None
-    return float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values)))
-
-
-def format_tables(summaries: Sequence[Summary]) -> str:
-    """Lays out a table for each family of pools, in per cent."""
-    header = ["rule", "pools", "accuracy", "gain over majority", "better in", "worst"]
-    header += ["lead over best by labels", "hard"]
-    tables = []
-    for family in dict.fromkeys(s.family for s in summaries):
-        rows = [
-            [
-                s.rule,
-                str(s.pools),
-                f"{100 * s.accuracy:.2f}",
-                _format_difference(s.gain, s.margin),
-                f"{100 * s.better:.0f}",
-                f"{100 * s.worst:+.2f}",
-                _format_difference(s.lead, s.lead_margin),
-                f"{100 * s.hard:.2f}",
-            ]
-            for s in summaries
-            if s.family == family
-        ]
-        tables.append(f"Pools: {family} models\n\n{format_table(header, rows)}")
-    return "\n\n".join(tables)
-
-
-def _format_difference(mean: float, margin: float | None) -> str:
-    if margin is None:
-        return f"{100 * mean:+.2f}       "
-    return f"{100 * mean:+.2f} ±{100 * margin:5.2f}"
 
 
 def write_folder(
@@ -442,6 +334,7 @@ def _record(pool: Pool, scores: Sequence[Score]) -> dict[str, Any]:
         "models": pool.members.tolist(),
         "hard_questions": of_pool[0].hard_questions,
         "rules": {s.rule: [_kept(getattr(s, name)) for name in SCORED] for s in of_pool},
+        "took": {s.rule: s.took for s in of_pool if s.took},
     }
 
 

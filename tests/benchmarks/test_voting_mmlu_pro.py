@@ -10,21 +10,18 @@ import pytest
 
 from benchmarks import voting_mmlu_pro
 from benchmarks.voting_mmlu_pro import (
+    AUTO,
     DATA,
-    MAJORITY,
-    PICKED,
     RULES,
     SMALL,
     Pool,
-    Questions,
-    Score,
     Sizes,
     draw_pools,
     load,
     main,
     measure,
-    summarise,
 )
+from benchmarks.voting_mmlu_pro_scores import MAJORITY, PICKED, Score, score_pool, summarise
 
 FEW = (MAJORITY, "ISP", "OW, labels", PICKED)
 installed = pytest.mark.skipif(not importlib.util.find_spec("crowdkit"), reason="no crowd-kit")
@@ -49,6 +46,7 @@ def file(tmp_path):
 @pytest.fixture
 def few_rules(monkeypatch):
     monkeypatch.setattr(voting_mmlu_pro, "RULES", {name: RULES[name] for name in FEW})
+    monkeypatch.setattr(voting_mmlu_pro, "AUTO", {})
     monkeypatch.setattr(voting_mmlu_pro, "PEERS", ("MajorityVote",))
 
 
@@ -84,14 +82,14 @@ def test_pools_are_drawn_by_the_seed_without_repetition():
     assert any((a.members != b.members).any() for a, b in zip(pools, other, strict=True))
 
 
-def test_labelled_questions_are_not_judged_and_hard_ones_share_a_wrong_option(few_rules):
+def test_labelled_questions_are_not_judged_and_hard_ones_share_a_wrong_option():
     # Agents 0 and 1 share a wrong option on the first two questions; 2 is always right.
     answers = np.array([[1, 1, 0], [2, 2, 1], [0, 1, 2], [0, 0, 0]])
     truth = np.array([0, 1, 2, 0])
-    questions = Questions(answers, truth, np.full(4, 3), ("a", "b", "c"))
-    labels = np.array([0, -1, -1, -1])
+    judged = np.array([False, True, True, True])
     right = {MAJORITY: np.array([1.0, 0.0, 1 / 3, 1.0]), "x": np.array([0.0, 1.0, 1 / 3, 1.0])}
-    of_majority, of_x = voting_mmlu_pro._score(questions, Pool("p", 0, np.arange(3)), labels, right)
+    of_majority, of_x = score_pool(("p", 0), answers, truth, judged, right, {"x": "y"})
+    assert (of_majority.took, of_x.took) == (None, "y")
     assert (of_majority.accuracy, of_x.accuracy) == pytest.approx((4 / 9, 7 / 9))
     assert (of_majority.hard, of_x.hard, of_x.hard_questions) == (0.0, 1.0, 1)
     assert of_majority.gain_error == 0.0
@@ -102,9 +100,12 @@ def test_every_rule_votes_and_the_picked_model_is_the_best_by_the_labels(file):
     questions = load(file, Sizes(questions=40))
     pool = Pool("6 random", 0, np.arange(6))
     scores = measure(questions, [pool], Sizes(labels=12))
-    assert [score.rule for score in scores] == list(RULES)
+    assert [score.rule for score in scores] == [*RULES, *AUTO]
     assert all(0.0 <= score.accuracy <= 1.0 for score in scores)
     of = {score.rule: score.accuracy for score in scores}
+    for score in scores[len(RULES) :]:  # on 40 questions nothing is modelled
+        assert score.took in (MAJORITY, "one-coin Dawid-Skene", "one-coin Dawid-Skene, labels")
+        assert score.accuracy == of[score.took]
     known = np.random.default_rng(1).choice(40, 12, replace=False)
     right = questions.answers == questions.truth[:, None]
     best = int(np.argmax(right[known].sum(0)))
