@@ -44,6 +44,7 @@ COLORS = (  # with the markers, of up to ten rules that learn
     *("#16a34a", "#0ea5e9", "#db2777", "#84cc16", "#7c3aed"),
 )
 MARKERS = "vosp^XP<>*"
+LOWEST = -15.0  # points; what is further below (SP in crowds) would flatten the rest
 VARIABLES = MappingProxyType(
     {
         "K": "options",
@@ -84,6 +85,8 @@ def _draw_panel(axes: Axes, cells: Sequence[Mapping[str, Any]], rules: Sequence[
     for number, rule in enumerate(rules):
         of_rule = [cell for cell in cells if cell["rule"] == rule]
         shift = 0.0 if rule in GIVEN else 0.03 * (number - len(rules) / 2)
+        if not of_rule:
+            continue
         places = [values.index(cell["value"]) + shift for cell in of_rule]
         gains = [100 * cell["gain"] for cell in of_rule]
         margins = [100 * cell["gain_margin"] for cell in of_rule]
@@ -91,6 +94,7 @@ def _draw_panel(axes: Axes, cells: Sequence[Mapping[str, Any]], rules: Sequence[
         axes.plot(places, gains, label=rule, markersize=4.5, **style)
         if rule not in GIVEN:
             axes.errorbar(places, gains, margins, fmt="none", ecolor=style["color"], elinewidth=0.9)
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], LOWEST))
     axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
     axes.set_xlabel(VARIABLES[cells[0]["variable"]])
     axes.set_ylabel("points over majority")
