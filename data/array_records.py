@@ -27,8 +27,8 @@ class PreparedDataset:
     config: tfds.core.BuilderConfig | None = None
     """The builder's config; the builder's own default if not given."""
 
-    def rows(self, split: str, part: slice = slice(None)) -> list[dict]:
-        """Returns rows of a split, in the order of the files.
+    def rows(self, split: str, part: slice = slice(None)) -> Iterator[dict]:
+        """Returns rows of a split, one at a time, in the order of the files.
 
         Args:
             split: The split.
@@ -38,13 +38,17 @@ class PreparedDataset:
             The rows, text decoded.
 
         Raises:
-            ValueError: If the split is empty.
+            ValueError: If there is no such split, or it is empty.
         """
         folder = cached(self.cache_dir, self.name, self.key, self._build)
-        source = self._open(folder).as_data_source(split=split)
+        builder = self._open(folder)
+        if split not in builder.info.splits:
+            known = ", ".join(builder.info.splits)
+            raise ValueError(f"the data set {self.name} has no split {split!r}; it has {known}.")
+        source = builder.as_data_source(split=split)
         if len(source) == 0:
             raise ValueError(f"the split {split} of the data set {self.name} is empty.")
-        return [_decoded(source[index]) for index in range(len(source))[part]]
+        return (_decoded(source[index]) for index in range(len(source))[part])
 
     def _open(self, folder: Path) -> tfds.core.DatasetBuilder:
         with _quietly():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import sentencepiece
 
+import data
 import jaxreason.mixture
 import jaxreason.tasks
 from data import docstrings
@@ -101,5 +102,4 @@ def _rule_dataset(
 
 def _code() -> str:
     """Returns a hash of the code that makes the artefacts."""
-    modules = (jaxreason, jaxreason.mixture, jaxreason.tasks)
-    return code_digest(Path(__file__).parent, *(Path(m.__file__).parent for m in modules))
+    return code_digest(data, jaxreason, jaxreason.mixture, jaxreason.tasks)

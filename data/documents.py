@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data.spans import Spans, Tag, Text, parted, parted_solution
 from data.tokenizer import Tokenizer
 from jaxreason.mixture import Document
 from jaxreason.tasks.vocabulary import ABSTRACTION, SOLUTION
@@ -19,9 +20,35 @@ class Record:
     solution: str
 
 
-def text_document(tokenizer: Tokenizer, text: str) -> Document:
-    """Renders plain text and the end of sequence; every token bears loss."""
-    return _document(tokenizer, prompt="", completion=text, end=True)
+def tokenised(tokenizer: Tokenizer, spans: Spans, *, end: bool = True) -> Document:
+    """Turns an example into tokens: prompt, trace, answer and the end of sequence.
+
+    Args:
+        tokenizer: The tokenizer; it must have the tags of the example as symbols.
+        spans: The example.
+        end: Whether the end of sequence follows; it counts as part of the answer.
+
+    Returns:
+        The document.
+
+    Raises:
+        ValueError: If the tokenizer lacks a tag, or a text is not valid Unicode.
+    """
+    prompt, trace, answer = (
+        _ids(tokenizer, text) for text in (spans.prompt, spans.trace, spans.answer)
+    )
+    answer += [tokenizer.eos_id] * end
+    tokens = np.array(prompt + trace + answer, np.int32)
+    return Document(tokens, prompt_length=len(prompt), answer_length=len(answer))
+
+
+def _ids(tokenizer: Tokenizer, text: Text) -> list[int]:
+    ids: list[int] = []
+    for part in text:
+        ids += (
+            tokenizer.symbol_ids([part.symbol]) if isinstance(part, Tag) else tokenizer.encode(part)
+        )
+    return ids
 
 
 def reasoning_document(tokenizer: Tokenizer, record: Record, *, bare: bool = False) -> Document:
@@ -33,15 +60,13 @@ def reasoning_document(tokenizer: Tokenizer, record: Record, *, bare: bool = Fal
         bare: Whether to leave the abstraction out.
     """
     hint = "" if bare else record.abstraction
-    return _document(tokenizer, prompt=record.problem, completion=hint + record.solution, end=True)
+    return _rendered(tokenizer, record.problem, hint + record.solution)
 
 
 def abstraction_example(tokenizer: Tokenizer, record: Record) -> Document:
     """Renders problem -> abstraction; loss on the rule and on the solution tag that ends it."""
     words = record.abstraction.removeprefix(ABSTRACTION)
-    return _document(
-        tokenizer, prompt=record.problem + ABSTRACTION, completion=words + SOLUTION, end=False
-    )
+    return _rendered(tokenizer, record.problem + ABSTRACTION, words + SOLUTION, end=False)
 
 
 def solution_example(tokenizer: Tokenizer, record: Record, *, bare: bool = False) -> Document:
@@ -54,7 +79,7 @@ def solution_example(tokenizer: Tokenizer, record: Record, *, bare: bool = False
     """
     hint = "" if bare else record.abstraction
     trace = record.solution.removeprefix(SOLUTION)
-    return _document(tokenizer, prompt=record.problem + hint + SOLUTION, completion=trace, end=True)
+    return _rendered(tokenizer, record.problem + hint + SOLUTION, trace)
 
 
 def imperfect_teacher(abstractions: Sequence[str], *, error: float, seed: int) -> list[str]:
@@ -84,9 +109,7 @@ def imperfect_teacher(abstractions: Sequence[str], *, error: float, seed: int) -
     return taught
 
 
-def _document(tokenizer: Tokenizer, *, prompt: str, completion: str, end: bool) -> Document:
-    """Joins a prompt without loss and a completion with loss, ended by eos if `end`."""
-    given = tokenizer.encode(prompt)
-    learned = tokenizer.encode(completion) + [tokenizer.eos_id] * end
-    tokens = np.array(given + learned, np.int32)
-    return Document(tokens=tokens, loss_mask=np.arange(len(tokens)) >= len(given))
+def _rendered(tokenizer: Tokenizer, prompt: str, completion: str, *, end: bool = True) -> Document:
+    """Renders what follows a prompt of the rule tasks."""
+    trace, answer = parted_solution(completion)
+    return tokenised(tokenizer, Spans(parted(prompt), trace, answer), end=end)

@@ -1,4 +1,4 @@
-"""What a training program calls: the tokenizer and the mixtures, from the cache if there."""
+"""What a training program calls: the tokenizer and the batches, from the cache if there."""
 
 import dataclasses
 import json
@@ -17,11 +17,19 @@ from data.documents import (
     imperfect_teacher,
     reasoning_document,
     solution_example,
-    text_document,
+    tokenised,
 )
-from data.mixture import FIELDS, PackedMixture, PackedSource
+from data.spans import Spans
+from data.stream import FIELDS, Batches, PackedSource, fingerprint, mix
 from data.tokenizer import Tokenizer
-from jaxreason.mixture import Document, Packed, best_fit, concatenate_and_cut
+from jaxreason.mixture import (
+    Document,
+    Documents,
+    Packed,
+    StageSize,
+    best_fit,
+    concatenate_and_cut,
+)
 from jaxreason.tasks import RuleInductionConfig
 
 
@@ -31,7 +39,7 @@ class PretrainingData:
 
     tokenizer: Tokenizer
     """Trained on both corpora."""
-    mixture: PackedMixture
+    batches: Batches
     """Docstrings and worked problems at the configured reasoning density."""
 
 
@@ -41,9 +49,9 @@ class SFTData:
 
     tokenizer: Tokenizer
     """The tokenizer of pretraining."""
-    abstraction: PackedMixture
+    abstraction: Batches
     """Problem -> abstraction, from an imperfect teacher."""
-    solution: PackedMixture
+    solution: Batches
     """Problem and abstraction -> worked solution, and some problems without an abstraction."""
 
 
@@ -51,19 +59,21 @@ def prepare_pretraining(
     config: DataConfig,
     task: RuleInductionConfig,
     *,
+    steps: int,
     batch_size: int,
     cache_dir: Path | None = None,
 ) -> PretrainingData:
-    """Prepares the tokenizer and the pretraining mixture.
+    """Prepares the tokenizer and the batches of pretraining.
 
     Args:
         config: The data's settings.
         task: The difficulty of the problems.
+        steps: Length of the run in batches.
         batch_size: Sequences in a batch.
         cache_dir: Where prepared artefacts live; default: the user's cache.
 
     Returns:
-        The tokenizer and the mixture.
+        The tokenizer and the batches.
 
     Raises:
         ValueError: If a source is empty, a document does not fit, or the density can't be had.
@@ -76,7 +86,7 @@ def prepare_pretraining(
         return [reasoning_document(tokenizer, record, bare=bare) for record in records]
 
     def texts() -> list[Document]:
-        return [text_document(tokenizer, text) for text in corpora.docstrings]
+        return [tokenised(tokenizer, Spans(answer=(text,))) for text in corpora.docstrings]
 
     source, bare_share = partial(_source, corpora), config.pretraining_bare_share
     sources = [
@@ -84,9 +94,8 @@ def prepare_pretraining(
         source("problems", partial(documents, False), pack=best_fit, weight=1 - bare_share),
         source("bare_problems", partial(documents, True), pack=best_fit, weight=bare_share),
     ]
-    return PretrainingData(
-        tokenizer, _mixture(config, sources, config.reasoning_density, batch_size)
-    )
+    density = config.reasoning_density
+    return PretrainingData(tokenizer, _batches(config, sources, density, steps, batch_size))
 
 
 def prepare_tokenizer(
@@ -109,10 +118,11 @@ def prepare_sft(
     config: DataConfig,
     task: RuleInductionConfig,
     *,
+    steps: int,
     batch_size: int,
     cache_dir: Path | None = None,
 ) -> SFTData:
-    """Prepares the mixtures of the two warm starts, on problems that pretraining has not seen.
+    """Prepares the batches of the two warm starts, on problems that pretraining has not seen.
 
     One imperfect teacher writes the abstractions of both; the worked solutions are right, also
     where the abstraction given with them is not.
@@ -120,11 +130,12 @@ def prepare_sft(
     Args:
         config: The data's settings.
         task: The difficulty of the problems.
+        steps: Length of the run in batches.
         batch_size: Sequences in a batch.
         cache_dir: Where prepared artefacts live; default: the user's cache.
 
     Returns:
-        The tokenizer of pretraining and the two mixtures.
+        The tokenizer of pretraining and the batches of both.
 
     Raises:
         ValueError: If a source is empty or a document does not fit.
@@ -156,21 +167,21 @@ def prepare_sft(
     ]
     return SFTData(
         tokenizer,
-        abstraction=_mixture(config, generator, 1.0, batch_size),
-        solution=_mixture(config, solver, 1.0, batch_size),
+        abstraction=_batches(config, generator, 1.0, steps, batch_size),
+        solution=_batches(config, solver, 1.0, steps, batch_size),
     )
 
 
-def _mixture(
-    config: DataConfig, sources: Sequence[PackedSource], density: float, batch_size: int
-) -> PackedMixture:
-    return PackedMixture(
-        sources,
-        density=density,
-        block_size=config.block_size,
-        batch_size=batch_size,
-        seed=config.seed,
-    )
+def _batches(
+    config: DataConfig,
+    sources: Sequence[PackedSource],
+    density: float,
+    steps: int,
+    batch_size: int,
+) -> Batches:
+    stage = StageSize(steps * batch_size, density)
+    stream = mix(sources, [stage], block_size=config.block_size, seed=config.seed)
+    return Batches(stream, batch_size)
 
 
 def _source(
@@ -178,7 +189,7 @@ def _source(
     name: str,
     documents: Callable[[], list[Document]],
     *,
-    pack: Callable[[Sequence[Document], int], Packed],
+    pack: Callable[[Documents, int], Packed],
     is_reasoning: bool = True,
     weight: float = 1.0,
     depends_on: tuple = (),
@@ -187,19 +198,25 @@ def _source(
     length = corpora.config.sequence_length
 
     def build(folder: Path) -> None:
-        rendered = documents()
+        rendered = Documents.join(documents())
         try:
             packed = pack(rendered, length)
         except ValueError as error:
             raise ValueError(f"source {name}: {error}") from error
         for field in FIELDS:
             np.save(folder / f"{field}.npy", getattr(packed, field))
-        (folder / "info.json").write_text(json.dumps({"num_documents": len(rendered)}))
+        info = {"num_documents": len(rendered), "fingerprint": fingerprint(packed)}
+        (folder / "info.json").write_text(json.dumps(info))
 
     key = digest(corpora=corpora.key, length=length, depends_on=depends_on)
     folder = cached(corpora.cache_dir, name, key, build)
     arrays = {field: np.load(folder / f"{field}.npy", mmap_mode="r") for field in FIELDS}
     info = json.loads((folder / "info.json").read_text())
     return PackedSource(
-        name, Packed(**arrays), is_reasoning, weight=weight, num_documents=info["num_documents"]
+        name,
+        Packed(**arrays),
+        is_reasoning,
+        weight=weight,
+        num_documents=info["num_documents"],
+        fingerprint=info["fingerprint"],
     )

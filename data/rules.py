@@ -48,7 +48,7 @@ class RuleCorpus(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [RuleCorpusConfig()]
+    # No BUILDER_CONFIGS: TFDS would refuse a config of the same name that is another object.
 
     def _info(self) -> tfds.core.DatasetInfo:
         text = ("problem", "abstraction", "solution")
@@ -63,7 +63,7 @@ class RuleCorpus(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         del dl_manager
-        config, taken = self.builder_config, set()
+        config, taken = self.builder_config or RuleCorpusConfig(), set()
         splits = {}
         for index, split in enumerate(SPLITS):
             size = config.num_train if split == "train" else config.num_held_out

@@ -1,19 +1,26 @@
 """A sentencepiece tokenizer: trained reproducibly, and lossless on any text."""
 
+import hashlib
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import sentencepiece
 
 SPACE_MARK = "\N{LOWER ONE EIGHTH BLOCK}"  # sentencepiece writes a space as this character
+_TAG = re.compile(r"</?[a-z_]+>")  # a symbol of this form separates parts of a document
+# A model that changes text changes this one: spaces, what NFKC would fold, a rare character.
+_PROBE = f" a  b\n\t {SPACE_MARK} \ufb01 \uff1cthink\uff1e <think> \U0001f600 "
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int, symbols: Sequence[str]) -> bytes:
     """Trains a byte-fallback BPE model; the same texts give the same bytes.
 
+    It reads all texts in one thread and draws nothing, so there is no seed.
+
     Args:
-        texts: The corpus.
+        texts: The corpus; it is held in memory.
         vocab_size: Number of tokens, including 4 special ones, the symbols and 256 bytes.
         symbols: Texts that become tokens of their own with ids from 4 on, in this order (with
             `SPACE_MARK` for spaces).
@@ -25,6 +32,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, symbols: Sequence[
         ValueError: If `vocab_size` is too small for the symbols or too large for the corpus.
     """
     model = io.BytesIO()
+    texts = list(texts)  # what is wrong with the corpus is not told as a fault of the training
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts),
@@ -43,9 +51,10 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, symbols: Sequence[
             **{"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3},
         )
     except RuntimeError as error:
+        _, _, reason = " ".join(str(error).split()).rpartition("] ")  # a place in its code, and why
         raise ValueError(
             f"a tokenizer of {vocab_size} tokens can't be trained on this corpus; choose a"
-            f" vocab_size that suits it ({' '.join(str(error).split())})."
+            f" vocab_size that suits it ({reason})."
         ) from error
     return model.getvalue()
 
@@ -55,25 +64,53 @@ class Tokenizer:
 
     Args:
         model: A serialised sentencepiece model with byte fallback.
+
+    Raises:
+        ValueError: If it is no such model, or changes text.
     """
 
     def __init__(self, model: bytes) -> None:
         self.model = model
-        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self._mark_ids = [
-            self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode()
-        ]
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.load_from_serialized_proto(model)
+        except RuntimeError as error:
+            raise ValueError("the file is not a sentencepiece model.") from error
         self.vocab_size: int = self._processor.vocab_size()
         self.pad_id: int = self._processor.pad_id()
         self.eos_id: int = self._processor.eos_id()
+        self._marks = re.compile(SPACE_MARK)
+        self._marks_and_tags = re.compile("|".join(map(re.escape, [SPACE_MARK, *self._tags()])))
+        if self.eos_id < 0 or self.decode(self.encode(_PROBE)) != _PROBE:
+            raise ValueError(
+                "a sentencepiece model must have an end of sequence and keep text as it is: trained"
+                " with byte_fallback=True, normalization_rule_name='identity',"
+                " add_dummy_prefix=False and remove_extra_whitespaces=False."
+            )
+
+    def _tags(self) -> list[str]:
+        """Returns the tokens that look like a tag, but for the special ones, which no text has."""
+        piece, is_control = self._processor.id_to_piece, self._processor.is_control
+        found = [i for i in range(self.vocab_size) if _TAG.fullmatch(piece(i))]
+        return [piece(i) for i in found if not (is_control(i) or self._processor.is_unknown(i))]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the model."""
+        return hashlib.sha256(self.model).hexdigest()[:16]
 
     @classmethod
     def from_file(cls, path: str | Path) -> "Tokenizer":
         """Reads a model file."""
         return cls(Path(path).read_bytes())
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, with_tags: bool = False) -> list[int]:
         """Returns the text's token ids; `decode` gives exactly the text again.
+
+        Args:
+            text: Any text.
+            with_tags: Whether tags in it are tags, as in text that a program of ours wrote. Of a
+                user's text they are spelled out, so that it can't end a trace or begin an answer.
 
         Raises:
             ValueError: If the text holds a lone surrogate, which no encoding can express.
@@ -85,11 +122,17 @@ class Tokenizer:
                 f"text to encode must be valid Unicode; character {error.start} is a lone"
                 " surrogate, replace it."
             ) from error
-        first, *rest = text.split(SPACE_MARK)
-        ids = self._processor.encode(first)
-        for part in rest:  # a literal mark would read as a space: spell it in bytes
-            ids += self._mark_ids + self._processor.encode(part)
-        return ids
+        ids: list[int] = []
+        start = 0
+        for found in (self._marks if with_tags else self._marks_and_tags).finditer(text):
+            ids += self._processor.encode(text[start : found.start()])
+            start = found.start() + 1
+            ids += self._spelled(text[found.start()])  # a mark would read as a space
+        return ids + self._processor.encode(text[start:])
+
+    def _spelled(self, character: str) -> list[int]:
+        """Returns the bytes of a character as tokens."""
+        return [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in character.encode()]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of token ids; special tokens have none."""

@@ -52,7 +52,8 @@ def load_configs(package: str = "configs") -> dict[str, Any]:
         RefusedError: If a module states no `CONFIG`, or one that can't work.
     """
     folders = importlib.import_module(package).__path__
-    names = sorted(module.name for module in pkgutil.iter_modules(folders))
+    modules = pkgutil.iter_modules(folders)
+    names = sorted(module.name for module in modules if not module.ispkg)
     return {name: _load_config(f"{package}.{name}") for name in names if not name.startswith("_")}
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import optax
 
-from data.mixture import PackedMixture
 from data.prepare import prepare_pretraining
+from data.stream import Batches
+from data.tables import table
 from jaxreason.model import ModelConfig, Params, init
 from jaxreason.optimizer import make_optimizer, skipped_updates
 from jaxreason.training import TrainState, init_state, supervised_step
@@ -29,9 +30,9 @@ from train.loop import (
     train_stage,
 )
 from train.program import run_program
-from train.tables import source_table
 
 STAGE = "pretrain"
+MODEL_INPUTS = ("tokens", "positions", "segment_ids", "loss_mask")
 
 
 def pretrain(config: ExperimentConfig, run: Run) -> Params:
@@ -47,15 +48,20 @@ def pretrain(config: ExperimentConfig, run: Run) -> Params:
     started = time.monotonic()
     with refuse_bad_values():
         data = prepare_pretraining(
-            config.data, config.task, batch_size=config.pretrain.batch_size, cache_dir=run.cache_dir
+            config.data,
+            config.task,
+            steps=config.pretrain.steps,
+            batch_size=config.pretrain.batch_size,
+            cache_dir=run.cache_dir,
         )
     record_seconds(run.path, "data", time.monotonic() - started)
-    print(source_table(data.mixture.summary(config.pretrain.steps)))
-    print(f"reasoning density: {data.mixture.density:.4f} of the loss-bearing tokens\n")
+    stream = data.batches.stream
+    print(table(stream.summary()))
+    print(f"reasoning density: {stream.densities[0]:.4f} of the loss-bearing tokens\n")
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
     trainer = make_trainer(config.model, config.pretrain)
     params = init(config.model, key)
-    return train_on(run, STAGE, config, trainer, mixture=data.mixture, params=params, key=key)
+    return train_on(run, STAGE, config, trainer, batches=data.batches, params=params, key=key)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,18 +94,18 @@ def train_on(
     config: ExperimentConfig,
     trainer: Trainer,
     *,
-    mixture: PackedMixture,
+    batches: Batches,
     params: Params,
     key: jax.Array,
 ) -> Params:
-    """Trains a model on a mixture for the trainer's number of steps.
+    """Trains a model on batches for the trainer's number of steps.
 
     Args:
         run: Where to write.
         stage: The stage's name.
         config: The experiment.
         trainer: From `make_trainer`.
-        mixture: Gives the batch of every step.
+        batches: The batch of every step.
         params: Where training starts; they are donated.
         key: The stage's random key.
 
@@ -109,11 +115,10 @@ def train_on(
 
     def step(state: TrainState, key: jax.Array, number: int) -> tuple[TrainState, dict[str, Any]]:
         del key
-        batch = mixture.batch(number)
-        del batch["source_id"]
-        return trainer.step(state, batch)
+        batch = batches[number]
+        return trainer.step(state, {name: batch[name] for name in MODEL_INPUTS})
 
-    check_data(run.path, stage, mixture.fingerprint)
+    check_data(run.path, stage, batches.stream.fingerprint)
     state = init_state(trainer.optimizer, params)
     total = trainer.settings.steps
     return train_stage(run, stage, config.loop, state=state, step=step, total=total, key=key).params

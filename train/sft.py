@@ -45,15 +45,19 @@ def fine_tune(config: ExperimentConfig, run: Run) -> tuple[Params, Params]:
     base = load_base(config, run)
     with refuse_bad_values():
         data = prepare_sft(
-            config.data, config.task, batch_size=config.sft.batch_size, cache_dir=run.cache_dir
+            config.data,
+            config.task,
+            steps=config.sft.steps,
+            batch_size=config.sft.batch_size,
+            cache_dir=run.cache_dir,
         )
     players = []
     trainer = make_trainer(config.model, config.sft)
     stages = ((ABSTRACTION_STAGE, data.abstraction), (SOLUTION_STAGE, data.solution))
-    for number, (stage, mixture) in enumerate(stages):
+    for number, (stage, batches) in enumerate(stages):
         key = jax.random.fold_in(jax.random.key(config.seed), 1 + number)
         copy = jax.tree.map(jnp.copy, base)
-        players.append(train_on(run, stage, config, trainer, mixture=mixture, params=copy, key=key))
+        players.append(train_on(run, stage, config, trainer, batches=batches, params=copy, key=key))
     return players[0], players[1]
 
 

@@ -1,70 +1,120 @@
 """Packing documents into sequences of one length, with segment ids (host side, NumPy)."""
 
 import dataclasses
-from collections.abc import Sequence
 
-import jax
 import numpy as np
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool, Int32, Int64, Integer
 
 from jaxreason.checks import check_that
+from jaxreason.mixture.documents import Documents, ranges
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Document:
-    """A tokenised document."""
-
-    tokens: Int32[np.ndarray, " time"]
-    """Token ids."""
-    loss_mask: Bool[np.ndarray, " time"]
-    """Which tokens the model is to learn to produce."""
-
-
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Packed:
     """Documents laid out in sequences of one length. Padding has segment id 0."""
 
-    tokens: Int32[np.ndarray, "sequence time"]
+    tokens: Integer[np.ndarray, "sequence time"]
     """Token ids, 0 in padding."""
-    segment_ids: Int32[np.ndarray, "sequence time"]
+    segment_ids: Integer[np.ndarray, "sequence time"]
     """1, 2, ... within each sequence; 0 in padding."""
-    positions: Int32[np.ndarray, "sequence time"]
-    """The position within the segment, from 0."""
     loss_mask: Bool[np.ndarray, "sequence time"]
     """Which tokens bear loss. A segment's first token never does: nothing predicts it."""
 
 
-def concatenate_and_cut(documents: Sequence[Document], length: int) -> Packed:
-    """Joins documents end to end and cuts the result into sequences.
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Which documents stand where in sequences of one length; no token is looked at for it."""
 
-    A document that is cut goes on in the next sequence as a new segment with positions from 0.
-    Only the last sequence may hold padding.
+    documents: Documents
+    """In the order of their places; those that go on in the next sequence are cut there."""
+    places: Int64[np.ndarray, " document"]
+    """Where each starts, if the sequences are put end to end."""
+    num_sequences: int
+    """How many sequences there are."""
+    length: int
+    """Tokens in a sequence."""
+
+    @property
+    def loss_tokens(self) -> int:
+        """Loss-bearing tokens: no prompts, and no first token of a segment."""
+        silent = np.maximum(self.documents.prompt_lengths, 1)
+        return int(np.sum(self.documents.lengths - silent))
+
+    def sequences(self, first: int, last: int) -> Packed:
+        """Writes out the sequences from `first` to before `last`."""
+        begin, end = np.searchsorted(self.places, [first * self.length, last * self.length])
+        documents = self.documents.select(np.arange(begin, end))
+        starts = self.places[begin:end] - first * self.length
+        target = ranges(starts, documents.lengths)
+        shape = (last - first, self.length)
+        tokens, is_first = np.zeros(shape, documents.tokens.dtype), np.zeros(shape, bool)
+        filled, loss_mask = np.zeros(shape, bool), np.zeros(shape, bool)
+        tokens.flat[target] = documents.joined_tokens()
+        loss_mask.flat[target] = documents.loss_mask()
+        filled.flat[target] = True
+        is_first.flat[starts] = True
+        segment_ids = np.cumsum(is_first, axis=1, dtype=np.int32) * filled
+        return Packed(tokens, segment_ids, loss_mask & ~is_first)
+
+
+def lay_out(documents: Documents, length: int, *, whole: bool) -> Layout:
+    """Decides where documents go, from their lengths alone.
 
     Args:
-        documents: Non-empty documents.
+        documents: As for `best_fit` or `concatenate_and_cut`.
+        length: Tokens in a sequence, at least 2.
+        whole: Whether documents stay whole (`best_fit`) or are cut (`concatenate_and_cut`).
+
+    Returns:
+        The layout, which writes out any part of the sequences.
+
+    Raises:
+        ValueError: As `best_fit` and `concatenate_and_cut` do.
+
+    Example:
+        >>> from jaxreason.mixture import Document, Documents
+        >>> documents = Documents.join([Document(np.arange(3)), Document(np.arange(4))])
+        >>> layout = lay_out(documents, 4, whole=False)
+        >>> layout.num_sequences, layout.loss_tokens, layout.sequences(1, 2).tokens
+        (2, 4, array([[1, 2, 3, 0]]))
+    """
+    lengths = _checked_lengths(documents, length)
+    if not whole:
+        places = np.union1d(np.cumsum(lengths) - lengths, np.arange(0, lengths.sum(), length))
+        return Layout(_cut_at(documents, places), places, -(-int(lengths.sum()) // length), length)
+    places, num_sequences = _best_fit_places(_that_fit(lengths, length), length)
+    order = np.argsort(places)
+    return Layout(documents.select(order), places[order], num_sequences, length)
+
+
+def concatenate_and_cut(documents: Documents, length: int) -> Packed:
+    """Joins documents end to end and cuts the result into sequences.
+
+    A document that is cut goes on in the next sequence as a new segment. Only the last sequence
+    may hold padding.
+
+    Args:
+        documents: Non-empty documents, at least one.
         length: Tokens in a sequence, at least 2.
 
     Returns:
         The packed sequences, in the documents' order.
 
     Raises:
-        ValueError: If there are no documents, or one is malformed.
+        ValueError: If there are no documents, or one is empty.
 
     Example:
-        >>> def document(n):
-        ...     return Document(np.arange(n, dtype=np.int32), np.ones(n, bool))
-        >>> concatenate_and_cut([document(3), document(4)], 4).segment_ids
+        >>> from jaxreason.mixture import Document, Documents
+        >>> documents = Documents.join([Document(np.arange(3)), Document(np.arange(4))])
+        >>> concatenate_and_cut(documents, 4).segment_ids
         array([[1, 1, 1, 2],
                [1, 1, 1, 0]], dtype=int32)
     """
-    lengths = _checked_lengths(documents, length)
-    num_sequences = -(-int(lengths.sum()) // length)
-    return _laid_out(documents, np.cumsum(lengths) - lengths, num_sequences, length)
+    layout = lay_out(documents, length, whole=False)
+    return layout.sequences(0, layout.num_sequences)
 
 
-def best_fit(documents: Sequence[Document], length: int) -> Packed:
+def best_fit(documents: Documents, length: int) -> Packed:
     """Packs whole documents, each into the fullest sequence that still has room for it.
 
     Documents are placed longest first (best-fit decreasing).
@@ -73,87 +123,160 @@ def best_fit(documents: Sequence[Document], length: int) -> Packed:
     (https://arxiv.org/abs/2404.10830).
 
     Args:
-        documents: Non-empty documents, none longer than `length`.
+        documents: Non-empty documents, at least one, none longer than `length`; see `fit`.
         length: Tokens in a sequence, at least 2.
 
     Returns:
         The packed sequences; no document is cut.
 
     Raises:
-        ValueError: If there are no documents, or one is malformed or longer than `length`.
+        ValueError: If there are no documents, or one is empty or longer than `length`.
 
     Example:
-        >>> def document(n):
-        ...     return Document(np.arange(n, dtype=np.int32), np.ones(n, bool))
-        >>> best_fit([document(1), document(2), document(3)], 4).segment_ids
+        >>> from jaxreason.mixture import Document, Documents
+        >>> documents = Documents.join([Document(np.arange(n)) for n in (1, 2, 3)])
+        >>> best_fit(documents, 4).segment_ids
         array([[1, 1, 1, 2],
                [1, 1, 0, 0]], dtype=int32)
     """
-    lengths = _checked_lengths(documents, length)
+    layout = lay_out(documents, length, whole=True)
+    return layout.sequences(0, layout.num_sequences)
+
+
+def packed_size(documents: Documents, length: int, *, whole: bool) -> tuple[int, int]:
+    """Computes what packing would give, from the documents' lengths alone.
+
+    Args:
+        documents: As for `best_fit` or `concatenate_and_cut`; their tokens are not looked at.
+        length: Tokens in a sequence, at least 2.
+        whole: Whether documents stay whole (`best_fit`) or are cut.
+
+    Returns:
+        The number of sequences and of loss-bearing tokens.
+
+    Raises:
+        ValueError: As `best_fit` and `concatenate_and_cut` do.
+
+    Example:
+        >>> from jaxreason.mixture import Document, Documents
+        >>> documents = Documents.join([Document(np.arange(3)), Document(np.arange(4))])
+        >>> packed_size(documents, 4, whole=True), packed_size(documents, 4, whole=False)
+        ((2, 5), (2, 4))
+    """
+    layout = lay_out(documents, length, whole=whole)
+    return layout.num_sequences, layout.loss_tokens
+
+
+def positions_of(
+    segment_ids: Integer[np.ndarray, "*batch time"],
+) -> Int32[np.ndarray, "*batch time"]:
+    """Counts positions within segments.
+
+    Args:
+        segment_ids: Segments of packed sequences; 0 in padding.
+
+    Returns:
+        The position within the segment, from 0; 0 in padding.
+
+    Example:
+        >>> positions_of(np.array([1, 1, 1, 2, 2, 0, 0]))
+        array([0, 1, 2, 0, 1, 0, 0], dtype=int32)
+    """
+    firsts = np.ones(segment_ids.shape, bool)
+    firsts[..., 1:] = segment_ids[..., 1:] != segment_ids[..., :-1]
+    starts = np.flatnonzero(firsts)
+    lengths = np.diff(starts, append=segment_ids.size)
+    positions = np.arange(segment_ids.size, dtype=np.int32)
+    positions -= np.repeat(starts, lengths).astype(np.int32)
+    return positions.reshape(segment_ids.shape) * (segment_ids > 0)
+
+
+def _checked_lengths(documents: Documents, length: int) -> np.ndarray:
+    """Returns the documents' lengths, or raises in one sentence."""
+    check_that(length >= 2, f"length must be at least 2; got {length}.")
+    check_that(len(documents) > 0, "there are no documents to pack; the source is empty.")
+    lengths = documents.lengths
+    check_that(
+        bool(lengths.min() > 0),
+        f"documents must have tokens; document {int(lengths.argmin())} is empty.",
+    )
+    return lengths
+
+
+def _that_fit(lengths: np.ndarray, length: int) -> np.ndarray:
+    """Returns the lengths if none is too large for a sequence, or raises in one sentence."""
     longest = int(lengths.argmax())
     check_that(
         int(lengths[longest]) <= length,
         f"document {longest} has {lengths[longest]} tokens and does not fit a sequence of"
-        f" {length}; use sequences of {lengths[longest]} or more, or drop or cut it.",
+        f" {length}; use sequences of {lengths[longest]} or more, or `fit` the documents first.",
     )
-    starts, num_sequences = _best_fit_starts(lengths, length)
-    return _laid_out(documents, starts, num_sequences, length)
+    return lengths
 
 
-def _checked_lengths(documents: Sequence[Document], length: int) -> np.ndarray:
-    """Returns the documents' lengths, or raises in one sentence."""
-    check_that(length >= 2, f"length must be at least 2; got {length}.")
-    check_that(len(documents) > 0, "there are no documents to pack; the source is empty.")
-    for index, document in enumerate(documents):
-        shapes = document.tokens.shape, document.loss_mask.shape
-        check_that(
-            shapes[0] == shapes[1] and len(shapes[0]) == 1 and shapes[0][0] > 0,
-            f"document {index} must have tokens and loss_mask of one non-zero length; got shapes"
-            f" {list(shapes[0])} and {list(shapes[1])}.",
-        )
-    return np.array([len(document.tokens) for document in documents])
+def _cut_at(documents: Documents, places: np.ndarray) -> Documents:
+    """Cuts documents, put end to end, at places; each document's start is one of these."""
+    ends = np.cumsum(documents.lengths)
+    starts = ends - documents.lengths
+    origin = np.searchsorted(starts, places, side="right") - 1
+    last = np.append(places[1:], ends[-1])
+    return documents.cut(origin, places - starts[origin], last - starts[origin])
 
 
-def _best_fit_starts(lengths: np.ndarray, length: int) -> tuple[np.ndarray, int]:
-    """Chooses every document's start in the flattened sequences; also counts the sequences."""
-    rows_by_room: list[list[int]] = [[] for _ in range(length + 1)]
-    rooms = 0  # bit r is set while some sequence has room for exactly r tokens
-    starts = np.zeros(len(lengths), np.int64)
-    num_sequences = 0
-    for document in np.argsort(-lengths, kind="stable"):
-        size = int(lengths[document])
-        large_enough = rooms >> size
-        if large_enough:
-            room = size + (large_enough & -large_enough).bit_length() - 1
-            row = rows_by_room[room].pop()
-            if not rows_by_room[room]:
-                rooms ^= 1 << room
-        else:
-            room, row = length, num_sequences
-            num_sequences += 1
-        starts[document] = row * length + length - room
-        rows_by_room[room - size].append(row)
-        rooms |= 1 << (room - size)
-    return starts, num_sequences
+class _Sequences:
+    """Sequences that are being filled, by the room that is left in them."""
+
+    def __init__(self, length: int) -> None:
+        self.count = 0
+        self._length = length
+        self._by_room: list[list[int]] = [[] for _ in range(length + 1)]
+        self._rooms = 0  # bit r is set while some sequence has room for exactly r tokens
+
+    def take(self, size: int, num_documents: int) -> tuple[int, list[int]]:
+        """Takes out what documents of one size need of the fullest sequences that have room.
+
+        Returns:
+            The room in each, and the sequences: others, or new ones, if they are too few.
+        """
+        large_enough = self._rooms >> size
+        if large_enough == 0:
+            needed = -(-num_documents // (self._length // size))
+            self.count += needed
+            return self._length, list(range(self.count - needed, self.count))
+        room = size + (large_enough & -large_enough).bit_length() - 1
+        sequences = self._by_room[room]
+        needed = min(len(sequences), -(-num_documents // (room // size)))
+        taken = sequences[-needed:][::-1]
+        del sequences[-needed:]
+        self._rooms ^= (not sequences) << room
+        return room, taken
+
+    def put(self, room: int, sequences: list[int]) -> None:
+        """Puts sequences back with the room that is left in them."""
+        if sequences:
+            self._by_room[room] += sequences
+            self._rooms |= 1 << room
 
 
-def _laid_out(
-    documents: Sequence[Document], starts: np.ndarray, num_sequences: int, length: int
-) -> Packed:
-    """Writes every document at its start in the flattened sequences and numbers the segments."""
-    lengths = np.array([len(document.tokens) for document in documents])
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    target = np.repeat(starts, lengths) + within
-    shape = (num_sequences, length)
-    tokens, first = np.zeros(shape, np.int32), np.zeros(shape, bool)
-    filled, loss_mask = np.zeros(shape, bool), np.zeros(shape, bool)
-    tokens.flat[target] = np.concatenate([document.tokens for document in documents])
-    loss_mask.flat[target] = np.concatenate([document.loss_mask for document in documents])
-    filled.flat[target] = True
-    first.flat[starts] = True
-    first[:, 0] = True
+def _best_fit_places(lengths: np.ndarray, length: int) -> tuple[np.ndarray, int]:
+    """Chooses every document's place in the sequences end to end; also counts the sequences.
 
-    columns = np.arange(length, dtype=np.int32)
-    segment_ids = np.cumsum(first, axis=1, dtype=np.int32) * filled
-    positions = (columns - np.maximum.accumulate(np.where(first, columns, 0), axis=1)) * filled
-    return Packed(tokens, segment_ids, positions.astype(np.int32), loss_mask & ~first)
+    All documents of one size are placed in a few steps: a sequence takes as many as it has room
+    for, since with the first one in it, it is the fullest.
+    """
+    places = np.zeros(len(lengths), np.int64)
+    sequences = _Sequences(length)
+    longest_first = np.argsort(-lengths, kind="stable")
+    for documents in np.split(longest_first, np.flatnonzero(np.diff(lengths[longest_first])) + 1):
+        size = int(lengths[documents[0]])
+        while len(documents):
+            room, taken = sequences.take(size, len(documents))
+            each = room // size
+            placed, documents = np.split(documents, [len(taken) * each])
+            number = np.arange(len(placed))
+            starts = np.array(taken) * length + length - room
+            places[placed] = starts[number // each] + number % each * size
+            in_last = len(placed) - (len(taken) - 1) * each
+            sequences.put(room - each * size, taken[:-1])
+            sequences.put(room - in_last * size, taken[-1:])
+    return places, sequences.count

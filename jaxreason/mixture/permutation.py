@@ -1,16 +1,39 @@
-"""A keyed permutation of `range(size)` evaluated at single points, in constant memory."""
+"""Keyed permutations of `range(size)` evaluated at single points, in constant memory (NumPy).
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Int, Key, UInt32
+Host code in 64-bit integers: the order of a stream is looked up while a step runs, and a corpus of
+more than 2**31 tokens needs numbers that jax has not got unless x64 is on.
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, UInt64
 
 NUM_ROUNDS = 64
+_STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
-def permuted_index(
-    key: Key[Array, ""], index: Int[Array, ""], size: Int[Array, ""]
-) -> Int[Array, ""]:
-    """Evaluates a keyed permutation of `range(size)` at one index.
+def fold_in(key: Any, data: Any) -> UInt64[np.ndarray, "*shape"]:
+    """Derives a key from a key and a number; both may be arrays.
+
+    Args:
+        key: Keys, unsigned 64-bit.
+        data: Numbers that tell the new keys apart, from 0.
+
+    Returns:
+        New keys, of the two shapes broadcast together.
+
+    Example:
+        >>> int(fold_in(0, 1)) == int(fold_in(0, 1)), int(fold_in(0, 1)) == int(fold_in(0, 2))
+        (True, False)
+    """
+    with np.errstate(over="ignore"):
+        started = np.asarray(key, np.uint64) + _STEP
+    return np.asarray(_mixed(_mixed(started) ^ np.asarray(data, np.uint64)))
+
+
+def permuted_index(key: Any, index: Any, size: Any) -> Int64[np.ndarray, "*shape"]:
+    """Evaluates keyed permutations of `range(size)` at single places.
 
     A swap-or-not shuffle: every round pairs `x` with `shift - x` (modulo `size`) and swaps the
     pair if a hash of the larger member says so. A round is its own inverse, so the whole is a
@@ -20,33 +43,42 @@ def permuted_index(
     (https://arxiv.org/abs/1208.1176).
 
     Args:
-        key: A typed PRNG key; it names the permutation.
-        index: The position, in [0, size).
-        size: The number of elements, at least 1 and below 2**31. It may be traced.
+        key: Unsigned 64-bit keys; each names a permutation.
+        index: Places, in [0, size).
+        size: The numbers of elements, at least 1 and below 2**63.
 
     Returns:
-        The element at that position, in [0, size).
+        The elements at those places, in [0, size), of the three shapes broadcast together.
 
     Example:
-        >>> key = jax.random.key(0)
-        >>> permute = jax.vmap(permuted_index, in_axes=(None, 0, None))
-        >>> sorted(permute(key, jnp.arange(5), jnp.int32(5)).tolist())
+        >>> sorted(permuted_index(0, np.arange(5), 5).tolist())
         [0, 1, 2, 3, 4]
     """
-    size = jnp.asarray(size).astype(jnp.uint32)
-    shifts, salts = jax.random.bits(key, (2, NUM_ROUNDS), jnp.uint32)
+    key, x, size = np.broadcast_arrays(
+        np.asarray(key, np.uint64), np.asarray(index, np.uint64), np.asarray(size, np.uint64)
+    )
+    # few permutations stand for many places: what depends on them alone is computed once each
+    pairs = np.stack([key.reshape(-1), size.reshape(-1)], axis=1)
+    (keys, sizes), which = _unique_rows(pairs)
+    which = which.reshape(x.shape)
+    for round_index in range(NUM_ROUNDS):
+        salts = fold_in(keys, round_index)
+        salt, shift = salts[which], (fold_in(salts, 0) % sizes)[which]
+        partner = (shift + size - x) % size
+        swap = _mixed(np.maximum(x, partner) ^ salt) >> np.uint64(63)
+        x = np.where(swap == 1, partner, x)
+    return x.astype(np.int64)
 
-    def swap_or_not(round_index: Array, x: Array) -> Array:
-        partner = (shifts[round_index] % size + size - x) % size
-        swap = _mixed(jnp.maximum(x, partner) ^ salts[round_index]) >> 31
-        return jnp.where(swap == 1, partner, x)
 
-    start = jnp.asarray(index).astype(jnp.uint32)
-    return jax.lax.fori_loop(0, NUM_ROUNDS, swap_or_not, start).astype(jnp.int32)
+def _unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the columns of the different rows, and which of them each row is."""
+    different, which = np.unique(rows, axis=0, return_inverse=True)
+    return different.T, which
 
 
-def _mixed(bits: UInt32[Array, ""]) -> UInt32[Array, ""]:
-    """Spreads every input bit over all output bits (MurmurHash3's 32-bit finaliser)."""
-    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
-    bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
-    return bits ^ (bits >> 16)
+def _mixed(bits: Any) -> Any:
+    """Spreads every input bit over all output bits (the finaliser of SplitMix64)."""
+    with np.errstate(over="ignore"):
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))

@@ -28,7 +28,7 @@ def test_building_and_reading_never_imports_tensorflow(tmp_path, pytestconfig):
         data.docstrings.SOURCE_ROOT = pathlib.Path(json.__file__).parent
         cache = pathlib.Path({str(tmp_path)!r})
         dataset = PreparedDataset("docstrings", data.docstrings.PythonDocstrings, cache, "k")
-        assert len(dataset.rows("train")) > 10
+        assert len(list(dataset.rows("train"))) > 10
         print("tensorflow" in sys.modules)
     """
     finished = subprocess.run(
@@ -43,7 +43,7 @@ def test_building_and_reading_never_imports_tensorflow(tmp_path, pytestconfig):
 
 def test_docstrings(small_library, tmp_path, capsys):
     dataset = PreparedDataset("docstrings", PythonDocstrings, tmp_path, "k")
-    rows = dataset.rows("train")
+    rows = list(dataset.rows("train"))
     texts = [row["text"] for row in rows]
     assert len(set(texts)) == len(texts) > 10
     assert min(map(len, texts)) >= data.docstrings.MIN_CHARACTERS
@@ -70,12 +70,12 @@ def test_docstrings_are_cleaned_and_found_everywhere(tmp_path):
 def test_an_empty_library_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(data.docstrings, "SOURCE_ROOT", tmp_path / "nowhere")
     with pytest.raises(ValueError, match="found no docstrings below"):
-        PreparedDataset("docstrings", PythonDocstrings, tmp_path, "k").rows("train")
+        list(PreparedDataset("docstrings", PythonDocstrings, tmp_path, "k").rows("train"))
 
 
 def test_rule_corpus(task, tmp_path):
     dataset = rules(tmp_path, task, num_train=30, num_held_out=10)
-    splits = {s: dataset.rows(s) for s in ("train", "new_instances", "new_compositions")}
+    splits = {s: list(dataset.rows(s)) for s in ("train", "new_instances", "new_compositions")}
     assert {split: len(rows) for split, rows in splits.items()} == {
         "train": 30,
         "new_instances": 10,
@@ -93,7 +93,7 @@ def test_rule_corpus(task, tmp_path):
 
 def test_a_slice_of_rows_is_read_in_order(task, tmp_path):
     dataset = rules(tmp_path, task, num_train=12, num_held_out=0)
-    assert dataset.rows("train", slice(3, 5)) == dataset.rows("train")[3:5]
+    assert list(dataset.rows("train", slice(3, 5))) == list(dataset.rows("train"))[3:5]
 
 
 def test_the_config_name_tells_corpora_apart(task):
@@ -111,4 +111,4 @@ def test_a_task_with_too_few_problems_is_refused(tmp_path):
     # One example and a query of two digits each: fewer than 10,000 instances, and one rule.
     task = RuleInductionConfig(("reverse",), max_steps=1, list_length=2, num_examples=1)
     with pytest.raises(ValueError, match="yielded only .* different problems of the 10000 asked"):
-        rules(tmp_path, task, num_train=10_000, num_held_out=0).rows("train")
+        list(rules(tmp_path, task, num_train=10_000, num_held_out=0).rows("train"))

@@ -1,11 +1,17 @@
 """Prepared artefacts: written whole, built once, rebuilt when damaged."""
 
 import dataclasses
+import errno
+import subprocess
+import sys
 import threading
+import time
+import types
 
 import pytest
 
-from data.cache import MANIFEST, cached, code_digest, digest
+import data.cache
+from data.cache import HASHED, MANIFEST, cached, code_digest, digest, is_whole
 
 
 class Builds:
@@ -102,8 +108,105 @@ def test_digest_sees_every_part():
     assert len({digest(a=Settings()), digest(a=Settings(2)), digest(b=Settings())}) == 3
 
 
-def test_code_digest_changes_with_the_code(tmp_path):
-    (tmp_path / "a.py").write_text("x = 1")
-    before = code_digest(tmp_path)
-    (tmp_path / "a.py").write_text("x = 2")
-    assert code_digest(tmp_path) != before
+def module(path, code):
+    path.write_text(code)
+    made = types.ModuleType("made")
+    made.__file__ = str(path)
+    return made
+
+
+@pytest.mark.parametrize("name", ["alone.py", "__init__.py"])
+def test_code_digest_changes_with_the_code(tmp_path, name):
+    before = code_digest(module(tmp_path / name, "x = 1"))
+    assert code_digest(module(tmp_path / name, "x = 1")) == before
+    assert code_digest(module(tmp_path / name, "x = 2")) != before
+
+
+def test_a_package_is_all_its_files_and_a_module_only_its_own(tmp_path):
+    package, alone = module(tmp_path / "__init__.py", ""), module(tmp_path / "a.py", "x = 1")
+    before = code_digest(package), code_digest(alone)
+    (tmp_path / "b.py").write_text("y = 1")
+    assert code_digest(package) != before[0] and code_digest(alone) == before[1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError("Not enough free space to write 3000000 bytes"),  # of NumPy, without a number
+        OSError("3000000 requested and 2097024 written"),
+    ],
+    ids=["disk", "quota", "NumPy before", "NumPy after"],
+)
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, error):
+    def fill(folder):
+        (folder / "half").write_text("half")
+        raise error
+
+    kept = cached(tmp_path, "kept", "k", Builds())
+    with pytest.raises(ValueError, match="the disk of .* is full, so that words was not prepared"):
+        cached(tmp_path, "words", "k", fill)
+    assert {path.name for path in tmp_path.iterdir()} == {"kept-k", "kept-k.lock", "words-k.lock"}
+    assert is_whole(kept)
+    assert is_whole(cached(tmp_path, "words", "k", Builds()))
+
+
+def test_a_disk_that_is_full_from_the_start_is_told(tmp_path, monkeypatch):
+    def fill(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(data.cache.Path, "mkdir", lambda self, **more: more or fill(self))
+    with pytest.raises(ValueError, match="the disk of .* is full"):
+        cached(tmp_path, "words", "k", Builds())
+
+
+def test_what_is_whole_is_opened_without_a_lock(tmp_path):
+    folder = cached(tmp_path, "thing", "k", Builds())
+    (tmp_path / "thing-k.lock").unlink()
+    assert cached(tmp_path, "thing", "k", Builds()) == folder
+    assert not (tmp_path / "thing-k.lock").exists()
+
+
+@pytest.mark.parametrize("place", [0, HASHED - 1, 10 * HASHED - 1, 10 * HASHED])
+def test_large_files_are_known_by_their_size_and_ends(tmp_path, place):
+    def build(folder):
+        (folder / "large").write_bytes(bytes(10 * HASHED))
+
+    folder = cached(tmp_path, "thing", "k", build)
+    assert is_whole(folder)
+    with (folder / "large").open("r+b") as file:
+        file.seek(place)
+        file.write(b"x")
+    assert not is_whole(folder)
+
+
+def test_huge_files_are_opened_at_once(tmp_path):
+    def build(folder):
+        with (folder / "huge").open("wb") as file:
+            file.truncate(10**12)
+
+    start = time.perf_counter()
+    folder = cached(tmp_path, "thing", "k", build)
+    assert is_whole(folder) and time.perf_counter() - start < 5
+
+
+def test_a_build_that_is_killed_leaves_nothing_half_written(tmp_path):
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from data.cache import cached\n"
+        "def build(folder):\n"
+        "    (folder / 'half').write_text('half')\n"
+        "    print('started', flush=True)\n"
+        "    time.sleep(600)\n"
+        "cached(Path(sys.argv[1]), 'words', 'k', build)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "started\n"
+        process.kill()
+    assert not (tmp_path / "words-k").exists()
+    builds = Builds()
+    assert (cached(tmp_path, "words", "k", builds) / "sub" / "value").read_text() == "whole"
+    assert builds.count == 1 and not (tmp_path / "words-k.partial").exists()

@@ -13,8 +13,9 @@ from data.documents import (
     imperfect_teacher,
     reasoning_document,
     solution_example,
-    text_document,
+    tokenised,
 )
+from data.spans import Spans
 from jaxreason.tasks import SYMBOLS, Vocabulary, make_rule_induction, sample, to_text
 
 RECORD = Record(
@@ -26,14 +27,14 @@ RECORD = Record(
 
 def learned(tokenizer, document):
     """The text of the loss-bearing tokens, with the end of sequence written out."""
-    tokens = document.tokens[document.loss_mask].tolist()
+    tokens = document.tokens[document.prompt_length :].tolist()
     ends = tokens[-1:] == [tokenizer.eos_id]
     return tokenizer.decode(tokens) + "</s>" * ends
 
 
 def test_what_bears_loss(tokenizer):
     reasoning = RECORD.abstraction + RECORD.solution
-    assert learned(tokenizer, text_document(tokenizer, "words")) == "words</s>"
+    assert learned(tokenizer, tokenised(tokenizer, Spans(answer=("words",)))) == "words</s>"
     assert learned(tokenizer, reasoning_document(tokenizer, RECORD)) == reasoning + "</s>"
     bare = reasoning_document(tokenizer, RECORD, bare=True)
     assert learned(tokenizer, bare) == RECORD.solution + "</s>"
@@ -84,8 +85,7 @@ def test_documents_hold_the_very_tokens_that_the_task_renders_on_device(tokenize
             given = prompt.tokens[row][prompt.mask[row]]
             written = completion.tokens[row][completion.mask[row]]
             np.testing.assert_array_equal(document.tokens, np.concatenate([given, written]))
-            assert document.loss_mask.sum() == len(written)
-            assert not document.loss_mask[: len(given)].any()
+            assert document.prompt_length == len(given)
 
 
 @pytest.mark.parametrize("error", [0, 0.25, 0.5, 1])

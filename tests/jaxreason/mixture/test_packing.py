@@ -1,32 +1,53 @@
 """Packing: nothing lost, nothing twice, segments and positions right."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxreason.mixture import Document, best_fit, concatenate_and_cut
+from jaxreason.mixture import (
+    Document,
+    Documents,
+    best_fit,
+    concatenate_and_cut,
+    fit,
+    lay_out,
+    packed_size,
+    positions_of,
+)
 
 
 def documents_of(lengths):
     """Documents whose tokens are all different, the first half of each without loss."""
     ends = np.cumsum(lengths)
-    return [
-        Document(
-            tokens=np.arange(1 + end - size, 1 + end, dtype=np.int32),
-            loss_mask=np.arange(size) >= size // 2,
-        )
+    return Documents.join(
+        Document(np.arange(1 + end - size, 1 + end, dtype=np.int32), prompt_length=size // 2)
         for size, end in zip(lengths, ends, strict=True)
-    ]
+    )
+
+
+def each_of(documents):
+    """Every document's (tokens, loss_mask)."""
+    starts = documents.ends[:-1]
+    return list(
+        zip(
+            np.split(documents.tokens, starts),
+            np.split(documents.loss_mask(), starts),
+            strict=True,
+        )
+    )
 
 
 def segments_of(packed):
     """Every segment's (tokens, positions, loss_mask), row by row."""
+    all_positions = positions_of(packed.segment_ids)
     for row in range(len(packed.tokens)):
         for segment in range(1, packed.segment_ids[row].max() + 1):
             chosen = packed.segment_ids[row] == segment
             yield tuple(
-                array[row][chosen] for array in (packed.tokens, packed.positions, packed.loss_mask)
+                array[row][chosen] for array in (packed.tokens, all_positions, packed.loss_mask)
             )
 
 
@@ -41,7 +62,8 @@ def test_best_fit_by_hand():
         packed.segment_ids, [[1, 1, 1, 1, 1, 2], [1, 1, 1, 1, 2, 2], [1, 1, 1, 0, 0, 0]]
     )
     np.testing.assert_array_equal(
-        packed.positions, [[0, 1, 2, 3, 4, 0], [0, 1, 2, 3, 0, 1], [0, 1, 2, 0, 0, 0]]
+        positions_of(packed.segment_ids),
+        [[0, 1, 2, 3, 4, 0], [0, 1, 2, 3, 0, 1], [0, 1, 2, 0, 0, 0]],
     )
 
 
@@ -49,7 +71,7 @@ def test_concatenate_and_cut_by_hand():
     packed = concatenate_and_cut(documents_of([3, 4]), 4)
     np.testing.assert_array_equal(packed.tokens, [[1, 2, 3, 4], [5, 6, 7, 0]])
     np.testing.assert_array_equal(packed.segment_ids, [[1, 1, 1, 2], [1, 1, 1, 0]])
-    np.testing.assert_array_equal(packed.positions, [[0, 1, 2, 0], [0, 1, 2, 0]])
+    np.testing.assert_array_equal(positions_of(packed.segment_ids), [[0, 1, 2, 0], [0, 1, 2, 0]])
     # Loss stands on 2, 3 and 6, 7; no first token of a segment may bear it.
     np.testing.assert_array_equal(packed.loss_mask, [[0, 1, 1, 0], [0, 1, 1, 0]])
 
@@ -61,10 +83,10 @@ def test_best_fit_keeps_every_document_whole_and_once(lengths, room):
     packed = best_fit(documents, max(2, max(lengths) + room))
     found = sorted(segments_of(packed), key=lambda segment: segment[0][0])
     assert len(found) == len(documents)
-    for document, (tokens, positions, loss_mask) in zip(documents, found, strict=True):
-        np.testing.assert_array_equal(tokens, document.tokens)
+    for document, (tokens, positions, loss_mask) in zip(each_of(documents), found, strict=True):
+        np.testing.assert_array_equal(tokens, document[0])
         np.testing.assert_array_equal(positions, np.arange(len(tokens)))
-        np.testing.assert_array_equal(loss_mask, document.loss_mask & (positions > 0))
+        np.testing.assert_array_equal(loss_mask, document[1] & (positions > 0))
 
 
 @settings(max_examples=80, deadline=None)
@@ -77,12 +99,12 @@ def test_concatenate_and_cut_keeps_every_token_in_order(lengths, length):
     assert filled.reshape(-1)[: sum(lengths)].all()  # padding at the very end only
     for tokens, positions, _ in segments_of(packed):
         np.testing.assert_array_equal(positions, np.arange(len(tokens)))
-        assert any(set(tokens) <= set(document.tokens) for document in documents)
+        assert any(set(tokens) <= set(document) for document, _ in each_of(documents))
 
 
 @pytest.mark.parametrize("pack", [best_fit, concatenate_and_cut])
 def test_padding_is_told_by_segment_zero_and_bears_no_loss(pack):
-    packed = pack([Document(np.zeros(3, np.int32), np.ones(3, bool))], 5)
+    packed = pack(Documents.join([Document(np.zeros(3, np.int32))]), 5)
     np.testing.assert_array_equal(packed.segment_ids, [[1, 1, 1, 0, 0]])
     np.testing.assert_array_equal(packed.loss_mask, [[False, True, True, False, False]])
 
@@ -95,8 +117,76 @@ def test_a_document_that_does_not_fit_is_named():
 @pytest.mark.parametrize("pack", [best_fit, concatenate_and_cut])
 def test_malformed_input_is_refused(pack):
     with pytest.raises(ValueError, match="no documents to pack"):
-        pack([], 8)
-    with pytest.raises(ValueError, match="document 1 must have tokens and loss_mask"):
-        pack([*documents_of([2]), Document(np.zeros(0, np.int32), np.zeros(0, bool))], 8)
+        pack(Documents.join([]), 8)
+    zeros = np.zeros(2, np.int64)
+    with pytest.raises(ValueError, match="document 1 is empty"):
+        pack(Documents(np.arange(2), np.array([2, 2]), zeros, zeros), 8)
     with pytest.raises(ValueError, match="length must be at least 2"):
         pack(documents_of([1]), 1)
+
+
+prompted = st.integers(1, 30).flatmap(lambda size: st.tuples(st.just(size), st.integers(0, size)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    sizes=st.lists(prompted, min_size=1, max_size=40),
+    length=st.integers(2, 40),
+    whole=st.booleans(),
+)
+def test_the_planned_size_is_the_packed_size(sizes, length, whole):
+    documents = Documents.join(
+        Document(np.arange(size, dtype=np.int32), prompt) for size, prompt in sizes
+    )
+    if whole:
+        documents = fit(documents, length, overlong="split").documents
+    packed = (best_fit if whole else concatenate_and_cut)(documents, length)
+    expected = len(packed.tokens), int(packed.loss_mask.sum())
+    assert packed_size(documents, length, whole=whole) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 16), min_size=1, max_size=40),
+    rows=st.integers(1, 5),
+    whole=st.booleans(),
+)
+def test_sequences_are_the_same_in_parts(lengths, rows, whole):
+    layout = lay_out(documents_of(lengths), 16, whole=whole)
+    packed = (best_fit if whole else concatenate_and_cut)(documents_of(lengths), 16)
+    for first in range(0, layout.num_sequences, rows):
+        part = layout.sequences(first, min(first + rows, layout.num_sequences))
+        for name, array in vars(part).items():
+            np.testing.assert_array_equal(array, getattr(packed, name)[first : first + rows])
+
+
+@settings(max_examples=100, deadline=None)
+@given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=60), room=st.integers(0, 12))
+def test_best_fit_is_that_of_one_document_at_a_time(sizes, room):
+    length = max(2, max(sizes) + room)
+    packed = best_fit(documents_of(sizes), length)
+    rooms = []
+    for size in sorted(sizes, reverse=True):
+        fitting = [left for left in rooms if left >= size]
+        if fitting:
+            rooms.remove(min(fitting))
+        rooms.append((min(fitting) if fitting else length) - size)
+    assert sorted((packed.segment_ids == 0).sum(axis=1)) == sorted(rooms)
+
+
+def test_a_layout_looks_at_no_token():
+    lengths = np.array([5, 3, 9, 2])
+    zeros = np.zeros(4, np.int64)
+    nothing = Documents(np.zeros(0, np.uint16), np.cumsum(lengths), zeros, zeros)
+    assert packed_size(nothing, 10, whole=True) == (2, 15)
+    assert packed_size(nothing, 10, whole=False) == (2, 14)
+
+
+def test_many_documents_are_laid_out_in_a_moment():
+    lengths = np.random.default_rng(0).integers(1, 2049, 300_000)
+    zeros = np.zeros(len(lengths), np.int64)
+    documents = Documents(np.zeros(0, np.uint16), np.cumsum(lengths), zeros, zeros)
+    start = time.perf_counter()
+    packed_size(documents, 2048, whole=True)
+    packed_size(documents, 2048, whole=False)
+    assert time.perf_counter() - start < 5
