@@ -1,0 +1,1 @@
+"""Grids of cells for studies, one file each: `python -m train.front_loading NAME`."""

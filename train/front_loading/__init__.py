@@ -1,0 +1,1 @@
+"""The front-loading experiment in the small: `python -m train.front_loading --help`."""

@@ -1,0 +1,133 @@
+"""The mixtures of the grid's stages, built by the data engine from the world's sets."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+from data.build import BuiltMixture, open_stream
+from data.files import Files
+from data.mixture_config import MixtureConfig, Source, Stage, TokenizerConfig
+from data.readers import Docstrings
+from data.spans import TAGS
+from data.tokenizer import train_tokenizer
+from jaxreason.mixture import OnCap
+from train.front_loading.config import GridConfig
+from train.front_loading.grid import ARMS, Cell
+from train.front_loading.world import read_set, write_sets
+
+TOKENIZER_EXAMPLES = 6000  # of the sets; all of the docstrings
+ALL_OF_IT = Stage(tokens=10**9, reasoning_token_share=1.0)  # shrunk to the passes allowed
+
+
+class Mixtures:
+    """Builds and opens the data of every cell.
+
+    Args:
+        config: The grid.
+        folder: Where the sets and the tokenizer are written.
+        cache_dir: Where everything else is prepared.
+    """
+
+    def __init__(self, config: GridConfig, folder: Path, cache_dir: Path) -> None:
+        self._config, self._folder, self._cache_dir = config, folder, cache_dir
+        self._model = folder / "tokenizer.model"
+        if not self._model.exists():
+            write_sets(config.world, folder)
+            self._write_tokenizer()
+
+    def pretraining(self, cell: Cell) -> BuiltMixture:
+        """Returns the stream of a cell's pretraining; its base stream is that of its seed."""
+        arm, tokens = ARMS[cell.arm], self._config.pretrain.tokens
+        early = round(arm.onset * tokens)
+        late = Stage(tokens - early, arm.share / (1 - arm.onset))
+        stages = (Stage(early, 0.0), late) if early else (late,)
+        part = self._config.shq_weight_in_lmq
+        weights = {"shq": part, "ldq": 1 - part} if len(arm.sets) > 1 else {}
+        reasoning = (
+            self._set(
+                name,
+                weight=weights.get(name, 1.0),
+                prompt_loss=True,
+                max_passes=math.inf,
+                match_passes=self._config.shq_passes if arm.matched else None,
+            )
+            for name in arm.sets
+        )
+        return self._open((self._base, *reasoning), stages, cell.seed)
+
+    def fine_tuning(self, cell: Cell) -> BuiltMixture:
+        """Returns the stream of a cell's fine-tuning."""
+        name, shortest = SFT_SETS[cell.sft]
+        trace = self._config.alf_trace_tokens if shortest else 0
+        if cell.equal_tokens:
+            like = self.fine_tuning(Cell(cell.seed, cell.arm, "shq")).stream
+            stage = Stage(len(like) * like.sequence_length, 1.0)
+            source = self._set(name, min_trace_tokens=trace, max_passes=math.inf)
+            return self._open((source,), (stage,), cell.seed)
+        source = self._set(
+            name,
+            min_trace_tokens=trace,
+            max_documents=self._config.sft.samples,
+            max_passes=float(cell.times),
+        )
+        return self._open((source,), (ALL_OF_IT,), cell.seed, on_cap="shrink")
+
+    def general(self) -> BuiltMixture:
+        """Returns held-out base text, once through."""
+        held_out = Docstrings(split="held_out")
+        source = dataclasses.replace(self._base, read=held_out, max_passes=1.0)
+        stage = dataclasses.replace(ALL_OF_IT, reasoning_token_share=0.0)
+        return self._open((source,), (stage,), 0, on_cap="shrink")
+
+    @property
+    def _base(self) -> Source:
+        return Source("docstrings", Docstrings(), max_passes=math.inf)
+
+    def _set(self, name: str, **settings: object) -> Source:
+        return Source(
+            name,
+            Files(str(self._folder / f"{name}.jsonl")),
+            renderer="problem_trace_answer",
+            group="reasoning",
+            near_duplicates=None,
+            **settings,
+        )
+
+    def _open(
+        self,
+        sources: tuple[Source, ...],
+        stages: tuple[Stage, ...],
+        seed: int,
+        on_cap: OnCap = "error",
+    ) -> BuiltMixture:
+        config = MixtureConfig(
+            sources=sources,
+            stages=stages,
+            sequence_length=self._config.sequence_length,
+            block_size=self._config.block_size,
+            on_cap=on_cap,
+            tokenizer=TokenizerConfig(model=str(self._model)),
+            seed=seed,
+        )
+        return open_stream(config, self._cache_dir)
+
+    def _write_tokenizer(self) -> None:
+        dataset = Docstrings().dataset(self._cache_dir)
+        texts = [row["text"] for row in dataset.rows("train")]
+        for row in read_set(self._folder / "lmq.jsonl")[-TOKENIZER_EXAMPLES:]:
+            texts += [row["problem"], row["trace"], row["answer"]]
+        model = train_tokenizer(texts, vocab_size=self._config.model.vocab_size, symbols=TAGS)
+        partial = self._model.with_suffix(".partial")
+        partial.write_bytes(model)
+        partial.replace(self._model)
+
+
+SFT_SETS = {
+    "shq": ("shq", False),
+    "ldq": ("ldq", False),
+    "lmq": ("lmq", False),
+    "alf": ("ldq", True),
+    "alf_shq": ("lmq", True),
+    "disjoint": ("disjoint", False),
+}
+"""The file of each set of fine-tuning, and whether only its long traces are taken."""
