@@ -2,15 +2,20 @@
 
 import dataclasses
 import math
+import sys
 from pathlib import Path
 
+from data import arithmetic, tokenizer
 from data.build import BuiltMixture, open_stream
+from data.cache import cached, code_digest, digest
 from data.files import Files
+from data.inventory import MODEL_FILE
 from data.mixture_config import MixtureConfig, Source, Stage, TokenizerConfig
-from data.readers import Docstrings
+from data.readers import Docstrings, reader_version
 from data.spans import TAGS
 from data.tokenizer import train_tokenizer
 from jaxreason.mixture import OnCap
+from train.front_loading import world
 from train.front_loading.config import GridConfig
 from train.front_loading.grid import ARMS, Cell
 from train.front_loading.world import read_set, write_sets
@@ -24,16 +29,19 @@ class Mixtures:
 
     Args:
         config: The grid.
-        folder: Where the sets and the tokenizer are written.
-        cache_dir: Where everything else is prepared.
+        cache_dir: Where everything is prepared, the sets and the tokenizer among it.
     """
 
-    def __init__(self, config: GridConfig, folder: Path, cache_dir: Path) -> None:
-        self._config, self._folder, self._cache_dir = config, folder, cache_dir
-        self._model = folder / "tokenizer.model"
-        if not self._model.exists():
-            write_sets(config.world, folder)
-            self._write_tokenizer()
+    def __init__(self, config: GridConfig, cache_dir: Path) -> None:
+        self._config, self._cache_dir = config, cache_dir
+        key = digest(
+            world=config.world,
+            vocab_size=config.model.vocab_size,
+            base=reader_version(Docstrings(), cache_dir),
+            code=code_digest(arithmetic, world, tokenizer, sys.modules[__name__]),
+        )
+        self._folder = cached(cache_dir, "front_loading_world", key, self._write_world)
+        self._model = self._folder / MODEL_FILE
 
     def pretraining(self, cell: Cell) -> BuiltMixture:
         """Returns the stream of a cell's pretraining; its base stream is that of its seed."""
@@ -111,15 +119,15 @@ class Mixtures:
         )
         return open_stream(config, self._cache_dir)
 
-    def _write_tokenizer(self) -> None:
+    def _write_world(self, folder: Path) -> None:
+        """Writes the sets, and the tokenizer that is trained on them and the base text."""
+        write_sets(self._config.world, folder)
         dataset = Docstrings().dataset(self._cache_dir)
         texts = [row["text"] for row in dataset.rows("train")]
-        for row in read_set(self._folder / "lmq.jsonl")[-TOKENIZER_EXAMPLES:]:
+        for row in read_set(folder / "lmq.jsonl")[-TOKENIZER_EXAMPLES:]:
             texts += [row["problem"], row["trace"], row["answer"]]
         model = train_tokenizer(texts, vocab_size=self._config.model.vocab_size, symbols=TAGS)
-        partial = self._model.with_suffix(".partial")
-        partial.write_bytes(model)
-        partial.replace(self._model)
+        (folder / MODEL_FILE).write_bytes(model)
 
 
 SFT_SETS = {

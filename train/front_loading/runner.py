@@ -35,20 +35,23 @@ class Runner:
     Args:
         config: The grid.
         results: The folder of scores.
-        run_dir: The folder of sets, tokenizer and checkpoints.
+        run_dir: The folder of checkpoints.
         cache_dir: Where data are prepared.
 
     Raises:
-        RefusedError: If the results folder holds cells of other settings.
+        RefusedError: If one of the folders holds cells of other settings.
     """
 
     def __init__(self, config: GridConfig, results: Path, run_dir: Path, cache_dir: Path) -> None:
         self._config, self._results, self._run_dir = config, results, run_dir
         self._cache_dir = cache_dir
-        check_results(config, results)
-        (results / CELLS).mkdir(parents=True, exist_ok=True)
-        if not (results / CONFIG).exists():
-            write_json(results / CONFIG, as_json(config))
+        for folder, option in ((results, "--results"), (run_dir, "--run-dir")):
+            check_settings(config, folder, option)
+        for folder in (results, run_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not (folder / CONFIG).exists():
+                write_json(folder / CONFIG, as_json(config))
+        (results / CELLS).mkdir(exist_ok=True)
 
     def run(self) -> None:
         """Runs all cells that are not finished, seed by seed."""
@@ -78,7 +81,7 @@ class Runner:
     @cached_property
     def _mixtures(self) -> Mixtures:
         with refuse_bad_values():
-            return Mixtures(self._config, self._run_dir / "world", self._cache_dir)
+            return Mixtures(self._config, self._cache_dir)
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -171,21 +174,21 @@ class Runner:
         return None if found is None else found[1]["params"]
 
 
-def check_results(config: GridConfig, results: Path) -> None:
-    """Refuses a results folder of other settings.
+def check_settings(config: GridConfig, folder: Path, option: str) -> None:
+    """Refuses a folder of other settings, but for the seeds.
 
     Raises:
         RefusedError: If it is one.
     """
-    path = results / CONFIG
+    path = folder / CONFIG
     if not path.exists():
         return
     found, wanted = read_json(path), as_json(config)
     changed = [name for name in wanted if found.get(name) != wanted[name] and name != "seeds"]
     if changed:
         raise RefusedError(
-            f"{results} holds cells of other settings ({', '.join(changed)} differ); choose another"
-            " folder with --results, or remove it."
+            f"{folder} holds cells of other settings ({', '.join(changed)} differ); choose another"
+            f" folder with {option}, or remove it."
         )
 
 

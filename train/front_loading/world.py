@@ -113,7 +113,7 @@ def write_sets(config: WorldConfig, folder: Path) -> None:
 
     Args:
         config: Their sizes and quality.
-        folder: Where to write `NAME.jsonl`; made if missing.
+        folder: Where to write `NAME.jsonl`.
     """
     taken = {
         problem["bare"] for problems in evaluation_sets(config).values() for problem in problems
@@ -128,11 +128,9 @@ def write_sets(config: WorldConfig, folder: Path) -> None:
         "disjoint": [_styled(problem, "long") for problem in disjoint],
     }
     sets["lmq"] = sets["ldq"] + sets["shq"]
-    folder.mkdir(parents=True, exist_ok=True)
     for name, rows in sets.items():
-        partial = folder / f"{name}.partial"
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        partial.replace(folder / f"{name}.jsonl")
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
 
 
 def read_set(path: Path) -> list[dict[str, Any]]:

@@ -82,6 +82,10 @@ def test_cells_of_other_settings_are_refused(folders):
     other = dataclasses.replace(CONFIG, block_size=32)
     with pytest.raises(RefusedError, match=r"holds cells of other settings \(block_size differ\)"):
         Runner(other, folders["results"], folders["run-dir"], folders["cache-dir"])
+    new = folders["results"].with_name("new")
+    with pytest.raises(RefusedError, match="choose another folder with --run-dir"):
+        Runner(other, new, folders["run-dir"], folders["cache-dir"])
+    assert not new.exists()
     more = dataclasses.replace(CONFIG, seeds=(0, 1))
     Runner(more, folders["results"], folders["run-dir"], folders["cache-dir"])
 
