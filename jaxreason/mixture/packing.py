@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64, Integer
 
 from jaxreason.checks import check_that
+from jaxreason.mixture.bins import place
 from jaxreason.mixture.documents import Documents, ranges
 
 
@@ -82,7 +83,7 @@ def lay_out(documents: Documents, length: int, *, whole: bool) -> Layout:
     if not whole:
         places = np.union1d(np.cumsum(lengths) - lengths, np.arange(0, lengths.sum(), length))
         return Layout(_cut_at(documents, places), places, -(-int(lengths.sum()) // length), length)
-    places, num_sequences = _best_fit_places(_that_fit(lengths, length), length)
+    places, num_sequences = place(_that_fit(lengths, length), length)
     order = np.argsort(places)
     return Layout(documents.select(order), places[order], num_sequences, length)
 
@@ -115,12 +116,13 @@ def concatenate_and_cut(documents: Documents, length: int) -> Packed:
 
 
 def best_fit(documents: Documents, length: int) -> Packed:
-    """Packs whole documents, each into the fullest sequence that still has room for it.
+    """Packs whole documents into as few sequences as two fast heuristics find.
 
-    Documents are placed longest first (best-fit decreasing).
-
-    See "Fewer Truncations Improve Language Modeling" by Ding et al.
-    (https://arxiv.org/abs/2404.10830).
+    The first is best-fit decreasing: longest first, each document goes into the fullest sequence
+    that still has room for it, see "Fewer Truncations Improve Language Modeling" by Ding et al.
+    (https://arxiv.org/abs/2404.10830). It leaves gaps where documents have few lengths; the second
+    fills one sequence after the other as full as the lengths that are left allow, and is tried if
+    there are at most 512 different ones.
 
     Args:
         documents: Non-empty documents, at least one, none longer than `length`; see `fit`.
@@ -221,62 +223,3 @@ def _cut_at(documents: Documents, places: np.ndarray) -> Documents:
     origin = np.searchsorted(starts, places, side="right") - 1
     last = np.append(places[1:], ends[-1])
     return documents.cut(origin, places - starts[origin], last - starts[origin])
-
-
-class _Sequences:
-    """Sequences that are being filled, by the room that is left in them."""
-
-    def __init__(self, length: int) -> None:
-        self.count = 0
-        self._length = length
-        self._by_room: list[list[int]] = [[] for _ in range(length + 1)]
-        self._rooms = 0  # bit r is set while some sequence has room for exactly r tokens
-
-    def take(self, size: int, num_documents: int) -> tuple[int, list[int]]:
-        """Takes out what documents of one size need of the fullest sequences that have room.
-
-        Returns:
-            The room in each, and the sequences: others, or new ones, if they are too few.
-        """
-        large_enough = self._rooms >> size
-        if large_enough == 0:
-            needed = -(-num_documents // (self._length // size))
-            self.count += needed
-            return self._length, list(range(self.count - needed, self.count))
-        room = size + (large_enough & -large_enough).bit_length() - 1
-        sequences = self._by_room[room]
-        needed = min(len(sequences), -(-num_documents // (room // size)))
-        taken = sequences[-needed:][::-1]
-        del sequences[-needed:]
-        self._rooms ^= (not sequences) << room
-        return room, taken
-
-    def put(self, room: int, sequences: list[int]) -> None:
-        """Puts sequences back with the room that is left in them."""
-        if sequences:
-            self._by_room[room] += sequences
-            self._rooms |= 1 << room
-
-
-def _best_fit_places(lengths: np.ndarray, length: int) -> tuple[np.ndarray, int]:
-    """Chooses every document's place in the sequences end to end; also counts the sequences.
-
-    All documents of one size are placed in a few steps: a sequence takes as many as it has room
-    for, since with the first one in it, it is the fullest.
-    """
-    places = np.zeros(len(lengths), np.int64)
-    sequences = _Sequences(length)
-    longest_first = np.argsort(-lengths, kind="stable")
-    for documents in np.split(longest_first, np.flatnonzero(np.diff(lengths[longest_first])) + 1):
-        size = int(lengths[documents[0]])
-        while len(documents):
-            room, taken = sequences.take(size, len(documents))
-            each = room // size
-            placed, documents = np.split(documents, [len(taken) * each])
-            number = np.arange(len(placed))
-            starts = np.array(taken) * length + length - room
-            places[placed] = starts[number // each] + number % each * size
-            in_last = len(placed) - (len(taken) - 1) * each
-            sequences.put(room - each * size, taken[:-1])
-            sequences.put(room - in_last * size, taken[-1:])
-    return places, sequences.count

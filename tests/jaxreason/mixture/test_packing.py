@@ -17,6 +17,7 @@ from jaxreason.mixture import (
     packed_size,
     positions_of,
 )
+from jaxreason.mixture.bins import best_fit_decreasing, fullest_first, place
 
 
 def documents_of(lengths):
@@ -162,16 +163,57 @@ def test_sequences_are_the_same_in_parts(lengths, rows, whole):
 
 @settings(max_examples=100, deadline=None)
 @given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=60), room=st.integers(0, 12))
-def test_best_fit_is_that_of_one_document_at_a_time(sizes, room):
+def test_best_fit_decreasing_is_that_of_one_document_at_a_time(sizes, room):
     length = max(2, max(sizes) + room)
-    packed = best_fit(documents_of(sizes), length)
+    places, count = best_fit_decreasing(np.array(sizes), length)
+    used = np.bincount(places // length, weights=sizes, minlength=count)
     rooms = []
     for size in sorted(sizes, reverse=True):
         fitting = [left for left in rooms if left >= size]
         if fitting:
             rooms.remove(min(fitting))
         rooms.append((min(fitting) if fitting else length) - size)
-    assert sorted((packed.segment_ids == 0).sum(axis=1)) == sorted(rooms)
+    assert sorted(length - used) == sorted(rooms)
+
+
+@settings(max_examples=100, deadline=None)
+@given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=60), room=st.integers(0, 12))
+def test_fullest_first_places_each_document_in_one_sequence_and_none_on_another(sizes, room):
+    length = max(2, max(sizes) + room)
+    places, count = fullest_first(np.array(sizes), length)
+    taken = np.concatenate([np.arange(at, at + n) for at, n in zip(places, sizes, strict=True)])
+    assert len(np.unique(taken)) == len(taken)
+    np.testing.assert_array_equal(places // length, (places + sizes - 1) // length)
+    assert set(places // length) == set(range(count))
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=60), room=st.integers(0, 12))
+def test_packing_needs_no_more_sequences_than_either_heuristic(sizes, room):
+    length = max(2, max(sizes) + room)
+    counts = [pack(np.array(sizes), length)[1] for pack in (best_fit_decreasing, fullest_first)]
+    assert place(np.array(sizes), length)[1] == min(counts)
+
+
+@settings(max_examples=100, deadline=None)
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=7), length=st.integers(9, 30))
+def test_the_first_sequence_is_as_full_as_any_that_holds_the_longest_document(sizes, length):
+    # Many copies of each, since sums are taken as if lengths never ran out.
+    many = np.repeat(sizes, length)
+    places, _ = fullest_first(many, length)
+    used = many[places < length].sum()
+    room = length - max(sizes)
+    sums = {0}
+    for _ in range(room):
+        sums |= {total + size for total in sums for size in sizes if total + size <= room}
+    assert used == max(sizes) + max(sums)
+
+
+def test_gaps_that_longest_first_leaves_are_filled():
+    # 4 + 4 leaves 2 unused, and four documents of 3 need a third sequence; 4 + 3 + 3 is full.
+    lengths = np.array([4, 4, 3, 3, 3, 3])
+    assert best_fit_decreasing(lengths, 10)[1] == 3
+    assert fullest_first(lengths, 10)[1] == place(lengths, 10)[1] == 2
 
 
 def test_a_layout_looks_at_no_token():
