@@ -20,6 +20,7 @@ THINGS = (
     *("eggs", "feathers", "flowers", "keys", "lemons", "marbles", "nuts", "pencils", "plums"),
     *("ribbons", "shells", "stamps", "stickers", "stones", "tickets"),
 )
+TEMPLATES = 6  # of each family
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
 
 
@@ -240,6 +241,8 @@ class ArithmeticConfig(tfds.core.BuilderConfig):
     """Which of `FAMILIES` to draw from, in equal parts."""
     max_number: int = 20
     """The largest number in a problem's text; results may be larger."""
+    templates: int = TEMPLATES
+    """Diversity of wording: how many templates of each family to use."""
     num_train: int = 1000
     """Problems in the split `train`; 0 leaves it out."""
     num_held_out: int = 100
@@ -251,9 +254,12 @@ class ArithmeticConfig(tfds.core.BuilderConfig):
         check_families(self.families, FAMILIES)
         if self.max_number < 2:
             raise ValueError(f"max_number must be at least 2, got {self.max_number}; raise it.")
+        if not 1 <= self.templates <= TEMPLATES:
+            raise ValueError(f"templates must lie in 1..{TEMPLATES}; got {self.templates}.")
         self.name = "arithmetic_" + digest(
             families=self.families,
             max_number=self.max_number,
+            templates=self.templates,
             num_train=self.num_train,
             num_held_out=self.num_held_out,
             seed=self.seed,
@@ -271,7 +277,7 @@ class ArithmeticWordProblems(tfds.core.GeneratorBasedBuilder):
     # No BUILDER_CONFIGS: TFDS would refuse a config of the same name that is another object.
 
     def _info(self) -> tfds.core.DatasetInfo:
-        text = ("problem", "trace", "answer", "family")
+        text = ("problem", "trace", "answer", "family", "template")
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.__doc__,
@@ -283,7 +289,9 @@ class ArithmeticWordProblems(tfds.core.GeneratorBasedBuilder):
         del dl_manager
         config, taken = self.builder_config or ArithmeticConfig(), set()
         streams = [
-            distinct(problems(family, config.max_number, config.seed), family, taken)
+            distinct(
+                problems(family, config.max_number, config.seed, config.templates), family, taken
+            )
             for family in config.families
         ]
         splits = in_turn(streams, train=config.num_train, held_out=config.num_held_out)
@@ -293,16 +301,20 @@ class ArithmeticWordProblems(tfds.core.GeneratorBasedBuilder):
         yield from enumerate(rows)
 
 
-def problems(family: str, max_number: int, seed: int) -> Iterator[dict[str, str] | None]:
-    """Yields draws of a family without end: `problem`, `trace`, `answer` and `family`.
+def problems(
+    family: str, max_number: int, seed: int, templates: int = TEMPLATES
+) -> Iterator[dict[str, str] | None]:
+    """Yields draws of a family without end.
 
     Args:
         family: One of `FAMILIES`.
         max_number: The largest number in a problem's text.
-        seed: The draw at an index depends on seed, family and index only.
+        seed: The draw at an index depends on it, the family, the index and `templates` only.
+        templates: How many of the family's templates to use, the first ones.
 
     Yields:
-        A problem, or None where the numbers drawn make no sense.
+        `problem`, `trace`, `answer`, `family` and `template`, its number; None where the numbers
+        drawn make no sense.
     """
     kind = FAMILIES[family]
     for index in itertools.count():
@@ -313,9 +325,15 @@ def problems(family: str, max_number: int, seed: int) -> Iterator[dict[str, str]
         if solution is None:
             yield None
         else:
-            problem = rng.choice(kind.templates).format(**words, **values)
+            template = rng.randrange(len(kind.templates[:templates]))
             trace, answer = solution
-            yield {"problem": problem, "trace": trace, "answer": answer, "family": family}
+            yield {
+                "problem": kind.templates[template].format(**words, **values),
+                "trace": trace,
+                "answer": answer,
+                "family": family,
+                "template": str(template + 1),
+            }
 
 
 def _words(rng: random.Random) -> dict[str, str]:

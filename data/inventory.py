@@ -150,7 +150,10 @@ def _row(source: TokenizedSource, group: str) -> dict[str, Any]:
     documents = source.documents
     lengths = documents.lengths
     median, most, longest = (int(value) for value in np.quantile(lengths, QUANTILES))
-    effective = effective_number(_tokens_by_family(source))
+    kinds = {"families": source.family_ids, "templates": source.template_ids}
+    effective = {
+        kind: effective_number(np.bincount(ids, weights=lengths)) for kind, ids in kinds.items()
+    }
     return {
         "source": source.name,
         "group": group,
@@ -164,8 +167,10 @@ def _row(source: TokenizedSource, group: str) -> dict[str, Any]:
         "longest": longest,
         "verified": int(np.sum(source.verified == 1)),
         "families": len(source.families),
-        "entropy": round(math.log(effective), 2),
-        "effective": effective,
+        "entropy": round(math.log(effective["families"]), 2),
+        "effective": effective["families"],
+        "templates": int(source.template_ids.max()) + 1,
+        "effective templates": effective["templates"],
     }
 
 

@@ -73,6 +73,9 @@ class Source:
 
     families: tuple[str, ...] = ()
     """Diversity: the only families to take; empty for all."""
+    max_templates: int | None = None
+    """Diversity: how many templates of each family to take, those that come first in the source;
+    None for all."""
     verified_only: bool = False
     """Quality: only examples whose answer was found to be right."""
     min_trace_tokens: int = 0
@@ -109,21 +112,29 @@ class Source:
 
     def _conditions(self) -> dict[str, tuple[bool, str]]:
         """Returns by setting whether it is in range, and what it must be."""
-        near, count, passes = self.near_duplicates, self.max_documents, self.match_passes
+        near, passes = self.near_duplicates, self.match_passes
+        limits = {"max_documents": self.max_documents, "max_templates": self.max_templates}
         choices = {
             name: (getattr(self, name) in known, f"be one of {known}")
             for name, known in CHOICES.items()
         }
-        return choices | {
-            "near_duplicates": (near is None or 0 < near <= 1, "lie in (0, 1]"),
-            "weight": (0 <= self.weight < math.inf, "be 0 or more"),
-            "max_passes": (self.max_passes > 0, "be above 0"),
-            "families": (not isinstance(self.families, str), "be a tuple, as in ('algebra',)"),
-            "min_trace_tokens": (self.min_trace_tokens >= 0, "be 0 or more"),
-            "corrupted_share": (0 <= self.corrupted_share <= 1, "lie in [0, 1]"),
-            "max_documents": (count is None or _is_count(count, 1), "be a whole number above 0"),
-            "match_passes": (passes is None or passes > 0, "be above 0"),
+        counts = {
+            name: (limit is None or _is_count(limit, 1), "be a whole number above 0")
+            for name, limit in limits.items()
         }
+        return (
+            choices
+            | counts
+            | {
+                "near_duplicates": (near is None or 0 < near <= 1, "lie in (0, 1]"),
+                "weight": (0 <= self.weight < math.inf, "be 0 or more"),
+                "max_passes": (self.max_passes > 0, "be above 0"),
+                "families": (not isinstance(self.families, str), "be a tuple, as in ('algebra',)"),
+                "min_trace_tokens": (self.min_trace_tokens >= 0, "be 0 or more"),
+                "corrupted_share": (0 <= self.corrupted_share <= 1, "lie in [0, 1]"),
+                "match_passes": (passes is None or passes > 0, "be above 0"),
+            }
+        )
 
     @property
     def is_reasoning(self) -> bool:

@@ -90,6 +90,8 @@ class WordProblems:
     """Which kinds of problems, in equal parts."""
     max_number: int = 20
     """The largest number in a problem's text."""
+    templates: int = arithmetic.TEMPLATES
+    """Diversity of wording: how many templates of each family to use."""
     seed: int = 0
     """Seed of the draws."""
     split: str = "train"
@@ -100,6 +102,7 @@ class WordProblems:
         config = arithmetic.ArithmeticConfig(
             families=self.families,
             max_number=self.max_number,
+            templates=self.templates,
             num_train=self.num_problems,
             num_held_out=self.num_held_out,
             seed=self.seed,

@@ -32,17 +32,19 @@ class Renderer:
     """Fields that name the kind of problem; the first of them that is text counts."""
 
     def __call__(self, row: Row) -> Spans:
-        """Returns the spans of a row, with its family and whether it was verified, if it tells.
+        """Returns the spans of a row, with its family, template and whether it was verified.
 
         Raises:
             BadRowError: If a field is missing or is not what it must be.
         """
         checked = {name: _checked(row, name, kind) for name, kind in self.fields.items()}
         families = (_decoded(row.values.get(name)) for name in self.families)
+        template = _decoded(row.values.get("template"))
         flags = (row.values.get(name) for name in VERIFIED)
         return dataclasses.replace(
             self.render(Row(row.place, {**row.values, **checked})),
             family=next((name for name in families if name and isinstance(name, str)), ""),
+            template=template if isinstance(template, str) else "",
             verified=next(
                 (bool(flag) for flag in flags if isinstance(flag, bool | np.bool_)), None
             ),

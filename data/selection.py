@@ -83,6 +83,8 @@ def _fits(source: TokenizedSource, config: Source, taken: set[int]) -> np.ndarra
     if config.families:
         ids = _family_ids(source, config.families)
         conditions["of its families"] = np.isin(source.family_ids, ids)
+    if config.max_templates:
+        conditions["of its first templates"] = _template_ranks(source) < config.max_templates
     if config.verified_only:
         conditions["verified"] = source.verified == 1
     if config.min_trace_tokens:
@@ -158,6 +160,16 @@ def effective_number(weights: Sequence[float] | np.ndarray) -> float:
     weights = np.asarray(weights, float)
     shares = weights[weights > 0] / weights.sum()
     return float(np.round(np.exp(-np.sum(shares * np.log(shares))), 12))
+
+
+def _template_ranks(source: TokenizedSource) -> np.ndarray:
+    """Returns each document's template's place among those of its family, from 0."""
+    templates, documents = np.unique(source.template_ids, return_index=True)
+    by_family = np.lexsort((templates, source.family_ids[documents]))
+    families = source.family_ids[documents][by_family]
+    ranks = np.empty(len(templates), np.int64)
+    ranks[by_family] = np.arange(len(templates)) - np.searchsorted(families, families)
+    return ranks[np.searchsorted(templates, source.template_ids)]
 
 
 def _family_ids(source: TokenizedSource, families: Sequence[str]) -> list[int]:

@@ -42,6 +42,8 @@ class Spans:
     """What is asked: examples of one problem stay in one split. Empty: the example stands alone."""
     family: str = ""
     """The kind of problem or the domain, as the source names it."""
+    template: str = ""
+    """The wording among those of its family, as the source names it."""
     verified: bool | None = None
     """Whether the answer was found to be right; None if nobody looked."""
 

@@ -9,7 +9,7 @@ FORMATS = MappingProxyType(
         **dict.fromkeys(
             ("padding", "token_share", "share", "planned", "density", "asked"), "{:.2%}"
         ),
-        **dict.fromkeys(("passes", "effective"), "{:.2f}"),
+        **dict.fromkeys(("passes", "effective", "effective templates"), "{:.2f}"),
     }
 )
 

@@ -27,7 +27,8 @@ CODE: tuple[ModuleType, ...] = (documents, tokenizer, sys.modules[__name__])
 SIGNED, UNSIGNED = "q", "Q"  # of 64 bits
 COLUMNS = MappingProxyType(
     {
-        **dict.fromkeys(("ends", "prompt_lengths", "answer_lengths", "family_ids"), SIGNED),
+        **dict.fromkeys(("ends", "prompt_lengths", "answer_lengths"), SIGNED),
+        **dict.fromkeys(("family_ids", "template_ids"), SIGNED),
         "text_hashes": UNSIGNED,
         "verified": SIGNED,
     }
@@ -47,6 +48,8 @@ class TokenizedSource:
     """[document], index into `families`."""
     families: tuple[str, ...]
     """Kinds of problems, as the source names them."""
+    template_ids: np.ndarray
+    """[document], 0, 1, ... for the templates of all families, each as it is first met."""
     text_hashes: np.ndarray
     """[document], of the whole text, so that duplicates between sources are found."""
     verified: np.ndarray
@@ -101,6 +104,7 @@ def tokenize(
         ),
         family_ids=columns["family_ids"],
         families=tuple(info["families"]),
+        template_ids=columns["template_ids"],
         text_hashes=columns["text_hashes"],
         verified=columns["verified"],
         report=info["report"],
@@ -118,6 +122,7 @@ def _write(
     """Writes a source's tokens and columns, in memory that does not grow with its texts."""
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
     families: dict[str, int] = {}
+    templates: dict[tuple[str, str], int] = {}
     columns = {column: array(kind) for column, kind in COLUMNS.items()}
     end = 0
     with (folder / "tokens.bin").open("wb") as file:
@@ -127,6 +132,8 @@ def _write(
             end += len(document.tokens)
             row = (end, document.prompt_length, document.answer_length)
             row += (families.setdefault(example.family, len(families)),)
+            wording = (example.family, example.template)
+            row += (templates.setdefault(wording, len(templates)),)
             row += (text_hash(whole_text(example)),)
             row += (UNKNOWN if example.verified is None else int(example.verified),)
             for column, value in zip(columns.values(), row, strict=True):

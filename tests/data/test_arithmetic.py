@@ -8,7 +8,14 @@ import string
 import pytest
 
 import data.arithmetic
-from data.arithmetic import FAMILIES, ArithmeticConfig, ArithmeticWordProblems, Family, problems
+from data.arithmetic import (
+    FAMILIES,
+    TEMPLATES,
+    ArithmeticConfig,
+    ArithmeticWordProblems,
+    Family,
+    problems,
+)
 from data.array_records import PreparedDataset
 
 WORDS = {"name", "other", "third", "things", "others"}
@@ -115,6 +122,7 @@ def test_a_known_problem(monkeypatch):
             "trace": "nuts: 3 * 2 = 6\nall left: 6 - 1 = 5",
             "answer": "5",
             "family": "known",
+            "template": "1",
         }
     ]
 
@@ -145,7 +153,7 @@ def test_rows_are_balanced_and_distinct(tmp_path):
         assert max(counts.values()) - min(counts.values()) <= 1
     texts = [row["problem"] for rows in splits.values() for row in rows]
     assert len(set(texts)) == len(texts)
-    assert set(splits["train"][0]) == {"problem", "trace", "answer", "family"}
+    assert set(splits["train"][0]) == {"problem", "trace", "answer", "family", "template"}
 
 
 def test_the_default_config_is_enough(tmp_path):
@@ -182,9 +190,16 @@ def test_a_family_has_the_same_problems_whatever_else_is_drawn(tmp_path):
 
 
 def test_the_config_name_tells_corpora_apart():
-    changes = ({}, {"families": ("ages",)}, {"max_number": 9}, {"num_train": 1}, {"seed": 1})
+    changes = (
+        {},
+        {"families": ("ages",)},
+        {"templates": 2},
+        {"max_number": 9},
+        {"num_train": 1},
+        {"seed": 1},
+    )
     names = {ArithmeticConfig(**change).name for change in (*changes, {"num_held_out": 1})}
-    assert len(names) == 6
+    assert len(names) == 7
     assert ArithmeticConfig().name in names
 
 
@@ -200,3 +215,11 @@ def test_the_config_name_tells_corpora_apart():
 def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         ArithmeticConfig(**settings)
+
+
+def test_only_so_many_templates_are_used(tmp_path):
+    rows = list(word_problems(tmp_path, num_train=200, templates=2).rows("train"))
+    assert {row["template"] for row in rows} == {"1", "2"}
+    assert {len(family.templates) for family in FAMILIES.values()} == {TEMPLATES}
+    with pytest.raises(ValueError, match="templates must lie in 1..6; got 7"):
+        ArithmeticConfig(templates=7)

@@ -119,6 +119,18 @@ def test_diversity_is_counted_in_tokens(math_source, web_source, take):
     assert reasoning["entropy"] == round(entropy, 2)
 
 
+def test_templates_are_told_apart_by_family(write, take):
+    kinds = [("algebra", "1"), ("algebra", "2"), ("geometry", "1"), ("geometry", "1")]
+    rows = [
+        solved(number) | {"family": family, "template": template}
+        for number, (family, template) in enumerate(kinds)
+    ]
+    source = write("math", rows, renderer="problem_trace_answer", group="reasoning")
+    (row,) = take(source).rows()
+    assert (row["families"], row["templates"]) == (2, 3)
+    assert row["effective"] < row["effective templates"] < 3
+
+
 def test_only_the_largest_families_are_listed(write, take):
     rows = [{"text": sentence(n), "domain": f"domain {n % 15}"} for n in range(45)]
     rows += [{"text": sentence(99, 200), "domain": "domain 14"}]

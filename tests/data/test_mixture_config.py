@@ -62,6 +62,7 @@ def test_a_name_that_no_folder_may_have_is_refused(name):
         ("corrupted_share", 1.01),
         ("corrupted_share", -0.01),
         ("max_documents", 0),
+        ("max_templates", 0),
         ("max_documents", 1e6),
         ("match_passes", 0),
     ],

@@ -34,6 +34,7 @@ def make_source(size: int = SIZE, first_hash: int = 0) -> TokenizedSource:
         documents=Documents.join(map(make_document, range(size))),
         family_ids=index % 3,
         families=("algebra", "geometry", ""),
+        template_ids=index % 12,
         text_hashes=(first_hash + index).astype(np.uint64),
         verified=index % 4 % 3 - 1,  # -1, 0, 1, -1
         report={},
@@ -67,13 +68,14 @@ def test_by_default_everything_is_taken_in_a_random_order():
 
 @given(
     families=st.sampled_from([(), ("algebra",), ("geometry", "")]),
+    max_templates=st.none() | st.integers(1, 5),
     verified_only=st.booleans(),
     min_trace_tokens=st.integers(0, 4),
     max_documents=st.none() | st.integers(1, SIZE + 5),
     corrupted_share=st.floats(0, 1),
 )
 def test_each_knob_changes_only_what_it_should(
-    families, verified_only, min_trace_tokens, max_documents, corrupted_share
+    families, max_templates, verified_only, min_trace_tokens, max_documents, corrupted_share
 ):
     """Filters keep what fits in the order of everything, scale its beginning, corruption all."""
     names = [("algebra", "geometry", "")[index % 3] for index in range(SIZE)]
@@ -81,11 +83,13 @@ def test_each_knob_changes_only_what_it_should(
         index
         for index in EVERYTHING
         if (not families or names[index] in families)
+        and index % 12 // 3 < (max_templates or 4)  # templates f, f + 3, f + 6, f + 9 of family f
         and (not verified_only or index % 4 == 2)
         and index % 7 >= min_trace_tokens
     ][:max_documents]
     settings = {
         "families": families,
+        "max_templates": max_templates,
         "verified_only": verified_only,
         "min_trace_tokens": min_trace_tokens,
         "max_documents": max_documents,

@@ -109,6 +109,7 @@ def test_documents_are_what_the_rows_say(write, tokens_of, tagged):
     assert source.trace_lengths.tolist() == [*traces, 0]
     assert documents.tokens[documents.ends - 1].tolist() == [tagged.eos_id] * 3
     assert source.families == ("algebra", "geometry") and source.family_ids.tolist() == [0, 1, 0]
+    assert source.template_ids.tolist() == [0, 1, 0]
     assert source.verified.tolist() == [1, 0, -1]
     assert len(set(source.text_hashes.tolist())) == 3
     assert documents.tokens.dtype == np.uint16 and counts(source) == {"rows": 3, "documents": 3}
