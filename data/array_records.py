@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from data.cache import cached
+from data.renderers import decoded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class PreparedDataset:
             part: Which of its rows.
 
         Returns:
-            The rows, text decoded.
+            The rows, text decoded; bytes that are no text stay bytes.
 
         Raises:
             ValueError: If there is no such split, or it is empty.
@@ -48,7 +49,8 @@ class PreparedDataset:
         source = builder.as_data_source(split=split)
         if len(source) == 0:
             raise ValueError(f"the split {split} of the data set {self.name} is empty.")
-        return (_decoded(source[index]) for index in range(len(source))[part])
+        rows = (source[index] for index in range(len(source))[part])
+        return ({name: decoded(value) for name, value in row.items()} for row in rows)
 
     def _open(self, folder: Path) -> tfds.core.DatasetBuilder:
         with _quietly():
@@ -60,12 +62,6 @@ class PreparedDataset:
         builder = self._open(folder)
         with _quietly():
             builder.download_and_prepare()
-
-
-def _decoded(row: dict) -> dict:
-    return {
-        name: value.decode() if isinstance(value, bytes) else value for name, value in row.items()
-    }
 
 
 @contextlib.contextmanager

@@ -38,8 +38,8 @@ class Renderer:
             BadRowError: If a field is missing or is not what it must be.
         """
         checked = {name: _checked(row, name, kind) for name, kind in self.fields.items()}
-        families = (_decoded(row.values.get(name)) for name in self.families)
-        template = _decoded(row.values.get("template"))
+        families = (decoded(row.values.get(name)) for name in self.families)
+        template = decoded(row.values.get("template"))
         flags = (row.values.get(name) for name in VERIFIED)
         return dataclasses.replace(
             self.render(Row(row.place, {**row.values, **checked})),
@@ -133,13 +133,13 @@ def _checked(row: Row, name: str, kind: str) -> Any:
     if name not in row.values:
         found = ", ".join(row.values) or "none"
         raise BadRowError(row.place, f"{field} is missing", f"the row's fields: {found}")
-    value = _decoded(row.values[name])
+    value = decoded(row.values[name])
     if kind == TURNS:
         return _checked_turns(row, field, value)
     return _checked_text(row, field, value, may_be_empty=kind == TEXT_OR_EMPTY)
 
 
-def _decoded(value: Any) -> Any:
+def decoded(value: Any) -> Any:
     """Returns text for bytes in UTF-8, which is how TFDS stores text, else the value itself."""
     try:
         return value.decode() if isinstance(value, bytes) else value
@@ -255,7 +255,7 @@ THOUGHT_MARKS = (
 
 
 def _openthoughts(row: Row) -> Spans:
-    system = _decoded(row.values.get("system"))
+    system = decoded(row.values.get("system"))
     given = "" if system is None else _checked_text(row, "field 'system'", system, True)
     return _conversation(row, "conversations", ("from", "value"), given)
 
@@ -279,7 +279,7 @@ def _conversation(row: Row, field: str, keys: tuple[str, str], system: str = "")
     last = len(roles) - 1 - roles[::-1].index("assistant")
     name = f"field '{field}[].{keys[1]}'"
     texts = [
-        _checked_text(row, name, _decoded(turn.get(keys[1])), may_be_empty=role == "system")
+        _checked_text(row, name, decoded(turn.get(keys[1])), may_be_empty=role == "system")
         for turn, role in zip(turns[: last + 1], roles, strict=False)
     ]
     trace, answer = _trace_and_answer(row, name, turns[last], texts[last])
@@ -290,7 +290,7 @@ def _conversation(row: Row, field: str, keys: tuple[str, str], system: str = "")
 
 
 def _role(row: Row, name: str, role: Any) -> str:
-    role = _decoded(role)
+    role = decoded(role)
     if not isinstance(role, str) or role not in ROLES:
         problem = f"field {name!r} must be one of {', '.join(ROLES)}"
         raise BadRowError(row.place, problem, f"got {reprlib.repr(role)}")
@@ -304,7 +304,7 @@ def _trace_and_answer(row: Row, name: str, turn: Mapping[str, Any], text: str) -
     """
     for field in ("reasoning_content", "reasoning"):
         if turn.get(field):
-            return _checked_text(row, f"field {field!r}", _decoded(turn[field]), True), text
+            return _checked_text(row, f"field {field!r}", decoded(turn[field]), True), text
     for opening, closing, before, after in THOUGHT_MARKS:
         if text.lstrip().startswith(opening):
             trace, _, rest = text.lstrip().removeprefix(opening).partition(closing)

@@ -19,6 +19,7 @@ from data.readers import (
     read_rows,
     reader_version,
 )
+from data.renderers import find_renderer
 from jaxreason.tasks import RuleInductionConfig
 
 
@@ -50,6 +51,14 @@ class ConfigsOfOneTest(TextsOfOneTest):
     ]
 
 
+class BytesOfOneTest(TextsOfOneTest):
+    """A row that is no text in UTF-8."""
+
+    def _generate_examples(self, texts):
+        del texts
+        yield 0, {"text": b"\xff\xfe"}
+
+
 class OfflineOneTest(TextsOfOneTest):
     """A data set whose files can't be had."""
 
@@ -72,6 +81,12 @@ def test_a_tfds_data_set_is_read_by_its_name(tmp_path):
     assert [row.place for row in rows][-1] == "texts_of_one_test, train, row 3"
     test = read_rows(Tfds("texts_of_one_test", split="test"), tmp_path)
     assert [row.values["text"] for row in test] == ["four"]
+
+
+def test_bytes_that_are_no_text_are_told_with_their_row(tmp_path):
+    (row,) = read_rows(Tfds("bytes_of_one_test"), tmp_path)
+    with pytest.raises(BadRowError, match="bytes_of_one_test, train, row 1.*must be text"):
+        find_renderer("text")(row)
 
 
 def test_it_is_built_once(tmp_path, monkeypatch):
