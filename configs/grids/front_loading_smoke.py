@@ -11,7 +11,7 @@ from train.front_loading.world import WorldConfig
 
 CONFIG = GridConfig(
     seeds=(0,),
-    world=WorldConfig(ldq_problems=400, shq_problems=80, rl_problems=80, evaluation_problems=16),
+    world=WorldConfig(ldq_problems=400, shq_problems=24, rl_problems=80, evaluation_problems=16),
     model=ModelConfig(
         vocab_size=512, dim=16, num_layers=1, num_heads=2, num_kv_heads=2, hidden_dim=32
     ),

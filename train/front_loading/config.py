@@ -11,11 +11,11 @@ from train.front_loading.world import WorldConfig
 class PretrainSettings:
     """Settings of pretraining, the same for all arms."""
 
-    tokens: int = 2_400_000
+    tokens: int = 1_600_000
     """Length of the stream."""
-    batch_size: int = 32
+    batch_size: int = 8
     """Sequences in an update."""
-    optimizer: OptimizerConfig = OptimizerConfig(method="muon", learning_rate=1e-2, warmup_steps=30)
+    optimizer: OptimizerConfig = OptimizerConfig(method="muon", learning_rate=5e-3, warmup_steps=30)
     """Its schedule ends with the stream."""
 
 
@@ -23,9 +23,9 @@ class PretrainSettings:
 class SFTSettings:
     """Settings of supervised fine-tuning, the same for all arms."""
 
-    samples: int = 1600
+    samples: int = 1400
     """Examples of a set, at 1x."""
-    batch_size: int = 16
+    batch_size: int = 4
     """Sequences in an update."""
     optimizer: OptimizerConfig = OptimizerConfig(
         method="muon", learning_rate=2e-3, warmup_steps=5, final_fraction=1.0
@@ -44,9 +44,9 @@ class SFTSettings:
 class RLSettings:
     """Settings of GRPO with verified answers."""
 
-    steps: int = 60
+    steps: int = 20
     """Updates."""
-    prompts: int = 32
+    prompts: int = 16
     """Problems in an update."""
     samples: int = 8
     """Solutions of each problem."""
@@ -70,7 +70,7 @@ class GridConfig:
     """Seeds, paired across arms: a seed means one initialisation and one base stream."""
     world: WorldConfig = WorldConfig()
     """The sets."""
-    model: ModelConfig = ModelConfig(vocab_size=1024, dim=128, num_layers=3, hidden_dim=256)
+    model: ModelConfig = ModelConfig(vocab_size=1024, dim=96, num_layers=3, hidden_dim=192)
     """The model of all arms."""
     sequence_length: int = 192
     """Tokens in a packed sequence."""
@@ -90,7 +90,7 @@ class GridConfig:
     """Passes over SHQ in pretraining at a share of 20%, as in the paper (five to seven)."""
     shq_weight_in_lmq: float = 0.05
     """SHQ's part of LMQ's tokens; the paper does not say its own, the plain union gives 4%."""
-    alf_trace_tokens: int = 40
+    alf_trace_tokens: int = 36
     """Tokens from which on a trace of LDQ is long enough for ALF."""
 
     def __post_init__(self) -> None:

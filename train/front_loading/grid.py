@@ -18,7 +18,8 @@ class Arm:
     share: float = 0.0
     """Their share of the loss-bearing tokens of the whole run."""
     onset: float = 0.0
-    """Where in the run they begin; the share is then higher, so that their tokens are the same."""
+    """After which part of the run's loss-bearing tokens they begin; the share is then higher, so
+    that the tokens of each source are the same."""
     matched: bool = False
     """Whether so few examples of LDQ are taken that it is passed through as often as SHQ."""
 

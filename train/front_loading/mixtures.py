@@ -5,6 +5,8 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from data import arithmetic, tokenizer
 from data.build import BuiltMixture, open_stream
 from data.cache import cached, code_digest, digest
@@ -13,6 +15,7 @@ from data.inventory import MODEL_FILE
 from data.mixture_config import MixtureConfig, Source, Stage, TokenizerConfig
 from data.readers import Docstrings, reader_version
 from data.spans import TAGS
+from data.stream import Stream
 from data.tokenizer import train_tokenizer
 from jaxreason.mixture import OnCap
 from train.front_loading import world
@@ -45,23 +48,34 @@ class Mixtures:
 
     def pretraining(self, cell: Cell) -> BuiltMixture:
         """Returns the stream of a cell's pretraining; its base stream is that of its seed."""
-        arm, tokens = ARMS[cell.arm], self._config.pretrain.tokens
-        early = round(arm.onset * tokens)
-        late = Stage(tokens - early, arm.share / (1 - arm.onset))
-        stages = (Stage(early, 0.0), late) if early else (late,)
-        part = self._config.shq_weight_in_lmq
+        arm, part = ARMS[cell.arm], self._config.shq_weight_in_lmq
         weights = {"shq": part, "ldq": 1 - part} if len(arm.sets) > 1 else {}
         reasoning = (
             self._set(
                 name,
                 weight=weights.get(name, 1.0),
-                prompt_loss=True,
                 max_passes=math.inf,
                 match_passes=self._config.shq_passes if arm.matched else None,
             )
             for name in arm.sets
         )
-        return self._open((self._base, *reasoning), stages, cell.seed)
+        sources = (self._base, *reasoning)
+        whole = Stage(self._config.pretrain.tokens, arm.share)
+        built = self._open(sources, (whole,), cell.seed)
+        if not arm.onset:
+            return built
+        early = Stage(self._first_tokens(built.stream, arm.onset), 0.0)
+        late = Stage(whole.tokens - early.tokens, arm.share / (1 - arm.onset))
+        return self._open(sources, (early, late), cell.seed)
+
+    def _first_tokens(self, stream: Stream, part: float) -> int:
+        """Returns how many tokens of base text have a part of a stream's loss-bearing ones.
+
+        Prompts bear no loss, so a stage with more of them has fewer loss-bearing tokens.
+        """
+        rates = np.array([source.loss_tokens / source.num_sequences for source in stream.sources])
+        loss_tokens = np.sum(stream.schedule.stages, axis=0) @ rates
+        return round(part * loss_tokens / rates[0]) * self._config.sequence_length
 
     def fine_tuning(self, cell: Cell) -> BuiltMixture:
         """Returns the stream of a cell's fine-tuning."""
@@ -72,11 +86,13 @@ class Mixtures:
             stage = Stage(len(like) * like.sequence_length, 1.0)
             source = self._set(name, min_trace_tokens=trace, max_passes=math.inf)
             return self._open((source,), (stage,), cell.seed)
+        samples = self._config.sft.samples
+        once = max(1, samples / self._config.world.shq_problems) if name in SMALL else 1
         source = self._set(
             name,
             min_trace_tokens=trace,
-            max_documents=self._config.sft.samples,
-            max_passes=float(cell.times),
+            max_documents=samples,
+            max_passes=float(cell.times * once),
         )
         return self._open((source,), (ALL_OF_IT,), cell.seed, on_cap="shrink")
 
@@ -130,6 +146,7 @@ class Mixtures:
         (folder / MODEL_FILE).write_bytes(model)
 
 
+SMALL = ("shq", "disjoint")  # sets that may have fewer examples than are sampled of them
 SFT_SETS = {
     "shq": ("shq", False),
     "ldq": ("ldq", False),

@@ -4,28 +4,28 @@
 diverse set of mixed quality (LDQ), a small set of high quality (SHQ), their union (LMQ) and the
 part of LDQ with long traces (ALF). Here all of them are arithmetic word problems:
 
-- LDQ: eight families, many problems. Of ten examples five give the answer at once, four a short
-  trace, one a long trace; half ask for a form of the answer; some answers are wrong.
-- SHQ: three of these families, few problems, long traces, every answer right, no forms.
+- LDQ: eight families in several wordings, many problems. Of ten examples four give the answer at
+  once, five a short trace, one a long trace; half ask for a form of the answer; some answers are
+  wrong.
+- SHQ: the same families in one wording, few problems, long traces, every answer right, no forms.
 - Two further families are in no set: they are the unseen ones.
 """
 
 import dataclasses
-import itertools
 import json
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from data.arithmetic import FAMILIES, problems
+from data.arithmetic import FAMILIES, TEMPLATES, problems
+from data.families import distinct, in_turn
 
 UNSEEN_FAMILIES = ("average", "perimeter")
 SEEN_FAMILIES = tuple(sorted(FAMILIES.keys() - set(UNSEEN_FAMILIES)))
-SHQ_FAMILIES = ("change", "exchange", "purchase")
-STYLES = MappingProxyType({"direct": 5, "short": 4, "long": 1})
+STYLES = MappingProxyType({"direct": 4, "short": 5, "long": 1})
 EQUATION = re.compile(r"(?:(.+): )?(\d+) ([-+*/]) (\d+) = (\d+)")
 
 
@@ -56,15 +56,19 @@ class WorldConfig:
         ValueError: If a number is out of range.
     """
 
-    max_number: int = 12
+    max_number: int = 8
     """The largest number in a problem's text."""
-    ldq_problems: int = 45_000
+    templates: int = 2
+    """Wordings of each family, in LDQ, reinforcement learning and evaluation."""
+    shq_templates: int = 1
+    """Wordings of each family in SHQ, of these."""
+    ldq_problems: int = 16_000
     """Examples of LDQ."""
-    shq_problems: int = 950
+    shq_problems: int = 1075
     """Examples of SHQ, and of the disjoint set like it."""
     rl_problems: int = 4000
     """Problems of reinforcement learning."""
-    evaluation_problems: int = 256
+    evaluation_problems: int = 192
     """Problems in each evaluation set."""
     corrupted_share: float = 0.1
     """Share of LDQ's answers that are wrong."""
@@ -77,6 +81,11 @@ class WorldConfig:
         for name in ("ldq_problems", "shq_problems", "rl_problems", "evaluation_problems"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
+        if not 1 <= self.shq_templates <= self.templates <= TEMPLATES:
+            raise ValueError(
+                f"shq_templates and templates must rise from 1 to at most {TEMPLATES}; got"
+                f" {self.shq_templates} and {self.templates}."
+            )
         for name in ("corrupted_share", "form_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1]; got {getattr(self, name):g}.")
@@ -119,8 +128,9 @@ def write_sets(config: WorldConfig, folder: Path) -> None:
         problem["bare"] for problems in evaluation_sets(config).values() for problem in problems
     }
     ldq = _draw(config, SEEN_FAMILIES, config.ldq_problems, "ldq", taken)
-    shq = _draw(config, SHQ_FAMILIES, config.shq_problems, "shq", taken)
-    disjoint = _draw(config, SHQ_FAMILIES, config.shq_problems, "disjoint", taken)
+    narrow = dataclasses.replace(config, templates=config.shq_templates)
+    shq = _draw(narrow, SEEN_FAMILIES, config.shq_problems, "shq", taken)
+    disjoint = _draw(narrow, SEEN_FAMILIES, config.shq_problems, "disjoint", taken)
     rng = random.Random(f"{config.seed} styles")
     sets = {
         "ldq": [_styled(problem, _style(rng), rng, config) for problem in ldq],
@@ -153,21 +163,12 @@ def _draw(
 ) -> list[Problem]:
     """Draws different problems, families in turn, and adds their texts to what is taken."""
     seed = int(random.Random(f"{config.seed} {name}").getrandbits(31))
-    streams = [_new(problems(family, config.max_number, seed), taken) for family in families]
-    return list(itertools.islice(_in_turn(streams), size))
-
-
-def _new(draws: Iterator[Problem | None], taken: set[str]) -> Iterator[Problem]:
-    for problem in draws:
-        if problem is not None and problem["problem"] not in taken:
-            taken.add(problem["problem"])
-            yield problem | {"bare": problem["problem"], "form": ""}
-
-
-def _in_turn(streams: list[Iterator[Problem]]) -> Iterator[Problem]:
-    while True:
-        for stream in streams:
-            yield next(stream)
+    streams = [
+        distinct(problems(family, config.max_number, seed, config.templates), family, taken)
+        for family in families
+    ]
+    drawn = in_turn(streams, problems=size)["problems"]
+    return [problem | {"bare": problem["problem"], "form": ""} for problem in drawn]
 
 
 def _style(rng: random.Random) -> str:
@@ -191,6 +192,7 @@ def _styled(
         "trace": "" if style == "direct" else _trace(problem, style),
         "answer": problem["answer"],
         "family": problem["family"],
+        "template": problem["template"],
     }
 
 

@@ -54,9 +54,10 @@ def test_arms_saw_what_they_should(folders):
     late, early = data(Cell(seed, "lmq_late")), data(Cell(seed, "lmq"))
     assert late["ldq"]["token_share"] == pytest.approx(early["ldq"]["token_share"], abs=0.02)
     assert data(Cell(seed, "ldq_matched"))["ldq"]["passes"] == pytest.approx(6, abs=0.7)
-    assert data(Cell(seed, "none", "shq", times=4))["shq"]["passes"] == pytest.approx(4, abs=0.01)
-    one, two = data(Cell(seed, "ldq", "shq"))["shq"], data(Cell(seed, "ldq", "ldq"))["ldq"]
-    assert one["documents"] == two["documents"] == CONFIG.sft.samples
+    for arm, name, times in (("none", "shq", 1), ("none", "shq", 4), ("ldq", "ldq", 1)):
+        row = data(Cell(seed, arm, name, times=times))[name]
+        seen = row["documents"] * row["passes"]
+        assert seen == pytest.approx(times * CONFIG.sft.samples, abs=6)  # up to a whole block
 
 
 def test_a_grid_that_was_stopped_goes_on_to_the_same_scores(folders, tmp_path, monkeypatch):
