@@ -4,7 +4,6 @@ It goes on where it stopped. With `--report` it only writes tables and figures o
 """
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,9 +30,8 @@ def main(argv: Sequence[str]) -> None:
         if not arguments.report:
             config = grids[arguments.grid]
             with refuse_bad_values():
-                if arguments.seeds:
-                    config = dataclasses.replace(config, seeds=tuple(arguments.seeds))
-                Runner(config, results, run_dir, arguments.cache_dir).run()
+                runner = Runner(config, results, run_dir, arguments.cache_dir)
+                runner.run(arguments.seeds or config.seeds)
         scores = read_cells(results)
         if not scores:
             print(f"There are no finished cells in {results}.")
@@ -52,7 +50,10 @@ def _parser(grids: Sequence[str]) -> argparse.ArgumentParser:
         "grid", nargs="?", choices=grids, default=DEFAULT, help="which grid (default: %(default)s)"
     )
     parser.add_argument(
-        "--seeds", type=int, nargs="+", help="other seeds than the grid's; processes may share them"
+        "--seeds",
+        type=int,
+        nargs="+",
+        help="only these seeds, or others than the grid's; processes may share them",
     )
     parser.add_argument("--results", type=Path, help="folder of scores (default: results/GRID)")
     parser.add_argument("--run-dir", type=Path, help="folder of checkpoints (default: runs/GRID)")

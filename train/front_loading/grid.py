@@ -3,8 +3,6 @@
 import dataclasses
 from collections.abc import Iterable, Iterator
 
-from train.front_loading.config import GridConfig
-
 SHARE = 0.2  # of the paper's main arms
 ONSET = 0.6  # of the run, of the late arm: the paper's ICLR version begins there
 
@@ -102,9 +100,9 @@ def cells_of_seed(seed: int) -> Iterator[Cell]:
         yield Cell(seed, arm, "shq", rl=True)
 
 
-def cells(config: GridConfig) -> list[Cell]:
-    """Returns all cells, seed by seed."""
-    return [cell for seed in config.seeds for cell in cells_of_seed(seed)]
+def cells(seeds: Iterable[int]) -> list[Cell]:
+    """Returns all cells of some seeds, seed by seed."""
+    return [cell for seed in seeds for cell in cells_of_seed(seed)]
 
 
 def with_parents(chosen: Iterable[Cell]) -> list[Cell]:

@@ -49,14 +49,14 @@ class Runner:
             check_settings(config, folder, option)
         for folder in (results, run_dir):
             folder.mkdir(parents=True, exist_ok=True)
-            if not (folder / CONFIG).exists():
-                write_json(folder / CONFIG, as_json(config))
+            write_json(folder / CONFIG, as_json(config))
         (results / CELLS).mkdir(exist_ok=True)
 
-    def run(self) -> None:
-        """Runs all cells that are not finished, seed by seed."""
-        todo = [cell for cell in cells(self._config) if not self._file(cell).exists()]
-        print(f"{len(todo)} of {len(cells(self._config))} cells to run.")
+    def run(self, seeds: Sequence[int]) -> None:
+        """Runs all cells of some seeds that are not finished, seed by seed."""
+        wanted = cells(seeds)
+        todo = [cell for cell in wanted if not self._file(cell).exists()]
+        print(f"{len(todo)} of {len(wanted)} cells to run.")
         for number, cell in enumerate(todo, start=1):
             if self._file(cell).exists():  # another process was faster
                 continue

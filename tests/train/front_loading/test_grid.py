@@ -12,7 +12,7 @@ CONFIG = GridConfig(seeds=(0, 1))
 
 
 def test_every_cell_is_there_once_after_its_parent():
-    found = cells(CONFIG)
+    found = cells(CONFIG.seeds)
     assert len(set(found)) == len(found)
     for place, cell in enumerate(found):
         assert cell.parent is None or cell.parent in found[:place]
@@ -21,7 +21,7 @@ def test_every_cell_is_there_once_after_its_parent():
 
 
 def test_names_tell_cells_apart():
-    names = [cell.name for cell in cells(CONFIG)]
+    names = [cell.name for cell in cells(CONFIG.seeds)]
     assert len(set(names)) == len(names)
     assert Cell(3, "lmq", "shq", times=2).name == "lmq-sft_shq_x2-seed3"
     assert Cell(3, "lmq", "ldq", equal_tokens=True, rl=True).name == "lmq-sft_ldq_tokens-rl-seed3"
@@ -35,7 +35,7 @@ def test_stages_and_parents():
 
 
 def test_every_cell_of_a_hypothesis_is_in_the_grid():
-    found = set(cells(CONFIG))
+    found = set(cells(CONFIG.seeds))
     for hypothesis in HYPOTHESES:
         for side in (hypothesis.first, hypothesis.second):
             for arm in side.arms:

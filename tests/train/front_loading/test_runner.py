@@ -26,7 +26,7 @@ def folders(tmp_path_factory):
 
 def test_every_cell_is_finished_and_scored(folders):
     scores = read_cells(folders["results"])
-    assert set(scores) == set(cells(CONFIG))
+    assert set(scores) == set(cells(CONFIG.seeds))
     for found in scores.values():
         assert set(found) == {"seen", "unseen", "reasoning", "forms", "general_loss", "trace"}
         assert 0 <= found["reasoning"] <= 1 and 4 < found["general_loss"] < 8
@@ -62,11 +62,11 @@ def test_arms_saw_what_they_should(folders):
 
 def test_a_grid_that_was_stopped_goes_on_to_the_same_scores(folders, tmp_path, monkeypatch):
     chosen = [Cell(0, "none"), Cell(0, "none", "shq"), Cell(0, "none", "shq", rl=True)]
-    monkeypatch.setattr(runner, "cells", lambda config: chosen)
+    monkeypatch.setattr(runner, "cells", lambda seeds: chosen)
     results, run_dir = tmp_path / "results", tmp_path / "run"
 
     def start():
-        Runner(CONFIG, results, run_dir, folders["cache-dir"]).run()
+        Runner(CONFIG, results, run_dir, folders["cache-dir"]).run(CONFIG.seeds)
 
     start()
     wanted = read_cells(folders["results"])
