@@ -16,21 +16,67 @@ Example:
     12.0
 """
 
-from jaxreason.policy_gradient.advantages import grpo, reinforce, rloo
+from jaxreason.policy_gradient.advantages import (
+    MovingBaseline,
+    grpo,
+    has_spread,
+    reinforce,
+    reinforce_with_moving_baseline,
+    rloo,
+    soft_overlong_penalty,
+)
 from jaxreason.policy_gradient.aggregation import WeightedSum, aggregate
 from jaxreason.policy_gradient.kl import k1, k2, k3
-from jaxreason.policy_gradient.losses import clipped_surrogate, player_loss, policy_gradient
+from jaxreason.policy_gradient.losses import (
+    cispo,
+    clipped_surrogate,
+    gspo,
+    player_loss,
+    policy_gradient,
+    truncated_importance_weights,
+    value_loss,
+)
+from jaxreason.policy_gradient.offline import (
+    Preferred,
+    best_and_worst,
+    preference,
+    rejection_fine_tuning,
+)
+from jaxreason.policy_gradient.token_advantages import (
+    generalised_advantages,
+    penalised_returns,
+    reinforce_plus_plus,
+    reinforce_plus_plus_baseline,
+    whiten,
+)
 
 __all__ = [
+    "MovingBaseline",
+    "Preferred",
     "WeightedSum",
     "aggregate",
+    "best_and_worst",
+    "cispo",
     "clipped_surrogate",
+    "generalised_advantages",
     "grpo",
+    "gspo",
+    "has_spread",
     "k1",
     "k2",
     "k3",
+    "penalised_returns",
     "player_loss",
     "policy_gradient",
+    "preference",
     "reinforce",
+    "reinforce_plus_plus",
+    "reinforce_plus_plus_baseline",
+    "reinforce_with_moving_baseline",
+    "rejection_fine_tuning",
     "rloo",
+    "soft_overlong_penalty",
+    "truncated_importance_weights",
+    "value_loss",
+    "whiten",
 ]

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxreason.policy_gradient import grpo, reinforce, rloo
+from jaxreason.policy_gradient import (
+    MovingBaseline,
+    grpo,
+    has_spread,
+    reinforce,
+    reinforce_with_moving_baseline,
+    rloo,
+    soft_overlong_penalty,
+)
 
 ESTIMATORS = [reinforce, rloo, grpo]
 REWARDS = hnp.arrays(np.float32, (2, 3, 4), elements=st.integers(-4, 4).map(lambda n: n / 4))
@@ -135,3 +143,55 @@ def test_wrong_arguments():
         reinforce(jnp.zeros(2), baseline="median")
     with pytest.raises((ValueError, TypeError), match="where"):
         rloo(jnp.zeros((2, 3)), where=jnp.ones(3, bool))
+
+
+def test_moving_baseline_follows_the_batches_before():
+    """With decay 1/2: 0, then 1, then (1/2 * 1 + 0) / (1/2 + 1) = 1/3."""
+    batches = [jnp.array([1.0, 1.0]), jnp.array([0.0, 0.0]), jnp.array([1.0, 0.0])]
+    baseline, found = MovingBaseline.start(), []
+    for rewards in batches:
+        advantages, baseline = reinforce_with_moving_baseline(rewards, baseline, decay=0.5)
+        found.append(advantages)
+    np.testing.assert_allclose(found, [[1, 1], [-1, -1], [2 / 3, -1 / 3]], rtol=1e-6)
+
+
+def test_moving_baseline_ignores_what_does_not_count():
+    rewards, where = jnp.array([1.0, jnp.nan, 0.5]), jnp.array([True, False, True])
+    advantages, baseline = reinforce_with_moving_baseline(
+        rewards, MovingBaseline.start(), where=where
+    )
+    assert advantages.tolist() == [1.0, 0.0, 0.5] and baseline.value == 0.75
+    _, same = reinforce_with_moving_baseline(rewards, baseline, where=jnp.zeros(3, bool))
+    assert same == baseline
+    with pytest.raises(ValueError, match=r"decay must lie in \[0, 1\); got 1"):
+        reinforce_with_moving_baseline(rewards, baseline, decay=1.0)
+
+
+def test_moving_baseline_under_scan():
+    rewards = jnp.array([[1.0], [0.0], [1.0]])
+
+    def step(baseline, batch):
+        advantages, baseline = reinforce_with_moving_baseline(batch, baseline, decay=0.5)
+        return baseline, advantages
+
+    _, advantages = jax.lax.scan(step, MovingBaseline.start(), rewards)
+    np.testing.assert_allclose(advantages[:, 0], [1, -1, 2 / 3], rtol=1e-6)
+
+
+@given(rewards=REWARDS, where=MASKS)
+def test_groups_without_spread_are_those_whose_advantages_are_zero(rewards, where):
+    kept = np.asarray(has_spread(jnp.array(rewards), where=jnp.array(where)))
+    advantages = np.asarray(rloo(jnp.array(rewards), where=jnp.array(where)))
+    assert kept[~where].all()  # bare prompts stay for their KL
+    differ = np.any(advantages != 0, axis=-1, keepdims=True)
+    np.testing.assert_array_equal(kept[where], np.broadcast_to(differ, where.shape)[where])
+
+
+@pytest.mark.parametrize(
+    ("length", "penalty"), [(16384, 0), (17408, -0.25), (18432, -0.5), (20480, -1), (21000, -1)]
+)
+def test_soft_overlong_penalty_golden_values(length, penalty):
+    found = soft_overlong_penalty(jnp.array([length, 0]), max_length=20480, buffer=4096)
+    assert found.tolist() == [penalty, 0]
+    with pytest.raises(ValueError, match=r"buffer must lie in 1..max_length=8; got 9"):
+        soft_overlong_penalty(jnp.array([1]), max_length=8, buffer=9)
