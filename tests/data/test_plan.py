@@ -220,7 +220,7 @@ def huge(name: str, path) -> Selection:
         np.memmap(path, np.uint16, mode="r"), np.arange(1, number + 1) * 5000, zeros, zeros
     )
     source = TokenizedSource(
-        name, documents, zeros, ("",), np.arange(number, dtype=np.uint64), zeros, {}, name
+        name, documents, zeros, ("",), zeros, np.arange(number, dtype=np.uint64), zeros, {}, name
     )
     return select(source, Source(name, Files("unread")), 0, set())
 

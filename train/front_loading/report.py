@@ -101,8 +101,8 @@ def _stages(figure: Figure, scores: Scores) -> None:
     """Draws accuracy after every stage, a bar an arm."""
     stages = (
         ("pretraining", {}),
-        ("+ SFT on LDQ", {"sft": "ldq"}),
-        ("+ SFT on SHQ", {"sft": "shq"}),
+        ("+ SFT\non LDQ", {"sft": "ldq"}),
+        ("+ SFT\non SHQ", {"sft": "shq"}),
         ("+ RL", {"sft": "shq", "rl": True}),
     )
     for axes, measure in zip(figure.subplots(1, 2, sharey=True), ("seen", "unseen"), strict=True):
@@ -125,21 +125,23 @@ def _catch_up(figure: Figure, scores: Scores) -> None:
     if points:
         places, means, lows, _ = (np.array(part) for part in zip(*points, strict=True))
         errors = np.where(np.isfinite(lows), means - lows, 0)
-        axes.errorbar(places, 100 * means, 100 * errors, color=COLORS["none"], marker="o")
+        axes.errorbar(
+            places,
+            100 * means,
+            100 * errors,
+            color=COLORS["none"],
+            marker="o",
+            label="base without reasoning data",
+        )
     for arm in MAIN[1:]:
         values = _values(scores, arm, "reasoning", sft="shq")
         if values:
-            axes.axhline(100 * np.mean(values), color=COLORS[arm], linestyle="--")
-            axes.annotate(
-                f"{TITLES[arm]} base, 1x",
-                (4, 100 * np.mean(values)),
-                color=COLORS[arm],
-                ha="right",
-                va="bottom",
-            )
+            label = f"{TITLES[arm]} base, 1x"
+            axes.axhline(100 * np.mean(values), color=COLORS[arm], linestyle="--", label=label)
     axes.set_xscale("log", base=2)
     axes.set_xticks(times, [f"{n}x" for n in times])
-    _plain(axes, "Accuracy after fine-tuning the base without reasoning data on SHQ, %")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    _plain(axes, "Accuracy after fine-tuning on SHQ, %")
 
 
 def _shares(figure: Figure, scores: Scores) -> None:
@@ -148,7 +150,7 @@ def _shares(figure: Figure, scores: Scores) -> None:
     panels = (
         ("reasoning", {}, "Accuracy after pretraining, %"),
         ("reasoning", {"sft": "shq"}, "... after SFT on SHQ, %"),
-        ("forms", {"sft": "shq"}, "Forms obeyed after SFT on SHQ, %"),
+        ("forms", {"sft": "shq"}, "... and forms obeyed, %"),
     )
     for axes, (measure, stage, name) in zip(figure.subplots(1, 3), panels, strict=True):
         for arm, share in shares:
@@ -164,7 +166,7 @@ def _shares(figure: Figure, scores: Scores) -> None:
 
 def _plain(axes: Axes, name: str) -> None:
     axes.set_title(name, loc="left", fontsize=10)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, min(axes.get_ylim()[1], 102))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e5e7eb")
     axes.set_axisbelow(True)
