@@ -1,6 +1,6 @@
 """Offline losses: learning from sequences that were sampled and scored before.
 
-Both return a `WeightedSum` to be minimised. Where a mask is false, nothing in any argument reaches
+Losses return a `WeightedSum` to be minimised. Where a mask is false, nothing in any argument reaches
 the value or the gradient.
 """
 
