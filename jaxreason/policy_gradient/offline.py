@@ -1,7 +1,7 @@
 """Offline losses: learning from sequences that were sampled and scored before.
 
-Losses return a `WeightedSum` to be minimised. Where a mask is false, nothing in any argument reaches
-the value or the gradient.
+Losses return a `WeightedSum` to be minimised. Where a mask is false, nothing in any argument
+reaches the value or the gradient.
 """
 
 from typing import NamedTuple
