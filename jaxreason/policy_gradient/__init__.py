@@ -31,7 +31,6 @@ from jaxreason.policy_gradient.losses import (
     cispo,
     clipped_surrogate,
     gspo,
-    player_loss,
     policy_gradient,
     truncated_importance_weights,
     value_loss,
@@ -42,6 +41,7 @@ from jaxreason.policy_gradient.offline import (
     preference,
     rejection_fine_tuning,
 )
+from jaxreason.policy_gradient.player_loss import player_loss
 from jaxreason.policy_gradient.token_advantages import (
     generalised_advantages,
     penalised_returns,

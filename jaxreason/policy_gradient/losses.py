@@ -9,11 +9,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxreason.checks import check_shape, check_that
+from jaxreason.checks import check_that
 from jaxreason.policy_gradient.aggregation import WeightedSum, aggregate
-from jaxreason.policy_gradient.kl import MAX_LOG_RATIO, k3
-
-Advantages = Float[Array, " batch"] | Float[Array, "batch time"]
+from jaxreason.policy_gradient.surrogates import (
+    Advantages,
+    clipped_ratio,
+    masked,
+    per_token,
+    ratio_of,
+    sequence_ratio,
+    weighted_log_probs,
+)
 
 
 def policy_gradient(
@@ -49,8 +55,8 @@ def policy_gradient(
         >>> loss.sum.item(), loss.weight.item()
         (2.5, 3.0)
     """
-    (log_probs,) = _masked(mask, log_probs=log_probs)
-    values = -_per_token(advantages, mask) * log_probs
+    (log_probs,) = masked(mask, log_probs=log_probs)
+    values = -per_token(advantages, mask) * log_probs
     return aggregate(values, mask, mode=aggregation, length=length)
 
 
@@ -103,9 +109,9 @@ def clipped_surrogate(
         >>> print(loss.sum)  # -1.2 (clipped) - 0.5
         -1.7
     """
-    log_probs, old_log_probs = _masked(mask, log_probs=log_probs, old_log_probs=old_log_probs)
-    ratio = _ratio(log_probs, old_log_probs)
-    values, _ = _clip(ratio, _per_token(advantages, mask), clip_low, clip_high, dual_clip)
+    log_probs, old_log_probs = masked(mask, log_probs=log_probs, old_log_probs=old_log_probs)
+    ratio = ratio_of(log_probs, old_log_probs)
+    values, _ = clipped_ratio(ratio, per_token(advantages, mask), clip_low, clip_high, dual_clip)
     return aggregate(values, mask, mode=aggregation, length=length)
 
 
@@ -149,12 +155,9 @@ def gspo(
         >>> print(loss.sum.round(6))  # e^{0.1}
         1.105171
     """
-    log_probs, old_log_probs = _masked(mask, log_probs=log_probs, old_log_probs=old_log_probs)
-    lengths = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1).astype(log_probs.dtype)
-    mean = jnp.sum(log_probs - old_log_probs, axis=-1, keepdims=True) / lengths
-    constant = jax.lax.stop_gradient(mean - log_probs)
-    ratio = _ratio(log_probs + constant, jnp.zeros_like(log_probs))
-    values, _ = _clip(ratio, _per_token(advantages, mask), clip_low, clip_high)
+    log_probs, old_log_probs = masked(mask, log_probs=log_probs, old_log_probs=old_log_probs)
+    ratio = sequence_ratio(log_probs, old_log_probs, mask)
+    values, _ = clipped_ratio(ratio, per_token(advantages, mask), clip_low, clip_high)
     return aggregate(values, mask, mode="sequence")
 
 
@@ -200,9 +203,9 @@ def cispo(
         >>> print(loss.sum.round(6))  # 1.28 * 2
         2.56
     """
-    log_probs, old_log_probs = _masked(mask, log_probs=log_probs, old_log_probs=old_log_probs)
-    ratio = jnp.clip(_ratio(log_probs, old_log_probs), 1.0 - clip_low, 1.0 + clip_high)
-    values = -jax.lax.stop_gradient(ratio) * _per_token(advantages, mask) * log_probs
+    log_probs, old_log_probs = masked(mask, log_probs=log_probs, old_log_probs=old_log_probs)
+    advantages = per_token(advantages, mask)
+    values, _ = weighted_log_probs(log_probs, old_log_probs, advantages, clip_low, clip_high)
     return aggregate(values, mask, mode=aggregation, length=length)
 
 
@@ -241,8 +244,8 @@ def truncated_importance_weights(
         [[0.5 2. ]]
     """
     check_that(limit > 0, f"limit must be positive; got {limit}.")
-    log_probs, sampler = _masked(mask, log_probs=log_probs, sampler_log_probs=sampler_log_probs)
-    weights = jnp.minimum(_ratio(jax.lax.stop_gradient(log_probs), sampler), limit)
+    log_probs, sampler = masked(mask, log_probs=log_probs, sampler_log_probs=sampler_log_probs)
+    weights = jnp.minimum(ratio_of(jax.lax.stop_gradient(log_probs), sampler), limit)
     return jnp.where(mask, weights, 0.0)
 
 
@@ -282,131 +285,10 @@ def value_loss(
         >>> print(loss.sum.round(4))  # (0.2 - 2)^2 / 2
         1.62
     """
-    values, old_values, returns = _masked(
+    values, old_values, returns = masked(
         mask, values=values, old_values=old_values, returns=returns
     )
     old_values, returns = jax.lax.stop_gradient((old_values, returns))
     near = old_values + jnp.clip(values - old_values, -clip, clip)
     errors = jnp.maximum(jnp.square(values - returns), jnp.square(near - returns))
     return aggregate(0.5 * errors, mask, mode=aggregation, length=length)
-
-
-def player_loss(
-    log_probs: Float[Array, "batch time"],
-    old_log_probs: Float[Array, "batch time"],
-    ref_log_probs: Float[Array, "batch time"],
-    entropy: Float[Array, "batch time"],
-    advantages: Advantages,
-    mask: Bool[Array, "batch time"],
-    *,
-    clip_low: float = 0.2,
-    clip_high: float = 0.5,
-    kl_coef: float = 0.001,
-    entropy_coef: float = 0.001,
-    aggregation: str = "token",
-    length: int | None = None,
-) -> tuple[WeightedSum, dict[str, WeightedSum]]:
-    """Computes the loss of one player: clipped surrogate + kl_coef k3 - entropy_coef H.
-
-    The three terms share one mask: a sequence of advantage 0, such as the answer to a bare prompt,
-    has no surrogate but keeps its KL and entropy terms. Defaults are those of the paper.
-
-    See "RLAD: Training LLMs to Discover Abstractions for Solving Reasoning Problems" by Qu et al.
-    (https://arxiv.org/abs/2510.02263).
-
-    Args:
-        log_probs: Log-probs of the sampled tokens under the policy that is trained.
-        old_log_probs: Their log-probs under the policy that sampled them.
-        ref_log_probs: Their log-probs under the reference that KL holds the policy near to.
-        entropy: Entropy of the policy's distribution at each token.
-        advantages: One advantage a sequence, or one a token.
-        mask: True where the policy sampled the token.
-        clip_low: How far below 1 the ratio still counts.
-        clip_high: How far above 1 the ratio still counts.
-        kl_coef: Coefficient of k3.
-        entropy_coef: Coefficient of the entropy bonus.
-        aggregation: How tokens are averaged, see `aggregate`.
-        length: The divisor of aggregation `"constant"`.
-
-    Returns:
-        The sum and weight of the loss, and those of four metrics, each a mean over tokens:
-        `clip_fraction` (tokens whose gradient the clip removed), `entropy`, `kl` (k3) and `ratio`.
-
-    Raises:
-        ValueError: If a shape or the aggregation is wrong.
-
-    Example:
-        >>> log_probs, mask = jnp.full((2, 3), -1.0), jnp.ones((2, 3), bool)
-        >>> loss, metrics = player_loss(
-        ...     log_probs, log_probs, log_probs, jnp.ones((2, 3)), jnp.array([1.0, 0.0]), mask
-        ... )
-        >>> print(loss.mean().round(4))  # -(3 * 1 + 3 * 0) / 6 - 0.001
-        -0.501
-        >>> sorted(metrics)
-        ['clip_fraction', 'entropy', 'kl', 'ratio']
-    """
-    log_probs, old_log_probs, ref_log_probs, entropy = _masked(
-        mask,
-        log_probs=log_probs,
-        old_log_probs=old_log_probs,
-        ref_log_probs=ref_log_probs,
-        entropy=entropy,
-    )
-    ratio = _ratio(log_probs, old_log_probs)
-    surrogate, clipped = _clip(ratio, _per_token(advantages, mask), clip_low, clip_high)
-    kl = k3(log_probs, jax.lax.stop_gradient(ref_log_probs))
-    values = surrogate + kl_coef * kl - entropy_coef * entropy
-    metrics = {"clip_fraction": clipped, "entropy": entropy, "kl": kl, "ratio": ratio}
-    return (
-        aggregate(values, mask, mode=aggregation, length=length),
-        {name: aggregate(metric, mask) for name, metric in metrics.items()},
-    )
-
-
-def _masked(mask: Array, **arrays: Array) -> tuple[Array, ...]:
-    """Checks that all shapes agree and returns the arrays with 0 where `mask` is false.
-
-    Garbage must go before the arithmetic: masking the result alone would still multiply its
-    gradient, 0, by a derivative that is not finite.
-    """
-    shape = check_shape("mask", mask, ("batch", "time"))
-    for name, array in arrays.items():
-        check_shape(name, array, shape)
-    return tuple(jnp.where(mask, array, 0.0) for array in arrays.values())
-
-
-def _per_token(advantages: Array, mask: Array) -> Array:
-    """Returns one constant advantage a token, 0 where `mask` is false."""
-    batch, time = mask.shape
-    if advantages.ndim == 1:
-        check_shape("advantages", advantages, (batch,))
-        advantages = advantages[:, None]
-    else:
-        check_shape("advantages", advantages, (batch, time))
-    return jnp.where(mask, jax.lax.stop_gradient(advantages), 0.0)
-
-
-def _ratio(log_probs: Array, old_log_probs: Array) -> Array:
-    """Returns pi / pi_old, with its logarithm clipped so that it stays finite."""
-    log_ratio = log_probs - jax.lax.stop_gradient(old_log_probs)
-    return jnp.exp(jnp.clip(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO))
-
-
-def _clip(
-    ratio: Array,
-    advantages: Array,
-    clip_low: float,
-    clip_high: float,
-    dual_clip: float | None = None,
-) -> tuple[Array, Array]:
-    """Returns each token's clipped loss, and 1 where a clip took its gradient, else 0."""
-    unclipped = -ratio * advantages
-    clipped = -jnp.clip(ratio, 1.0 - clip_low, 1.0 + clip_high) * advantages
-    binds = clipped > unclipped
-    values = jnp.where(binds, clipped, unclipped)
-    if dual_clip is not None:
-        check_that(dual_clip > 1, f"dual_clip must be above 1; got {dual_clip}.")
-        limit = -dual_clip * advantages
-        too_large = (advantages < 0) & (values > limit)
-        values, binds = jnp.where(too_large, limit, values), binds | too_large
-    return values, binds.astype(ratio.dtype)
