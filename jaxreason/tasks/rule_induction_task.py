@@ -10,7 +10,12 @@ from jaxreason.tasks.rendering import abstraction_tokens, problem_tokens, soluti
 from jaxreason.tasks.rule_induction import Problem, RuleInductionConfig, sample
 from jaxreason.tasks.rules import probe_lists, same_function
 from jaxreason.tasks.task import Task
-from jaxreason.tasks.verification import parse_abstraction, parse_answer
+from jaxreason.tasks.verification import (
+    holds_digits,
+    parse_abstraction,
+    parse_answer,
+    parse_steps,
+)
 from jaxreason.tasks.vocabulary import ABSTRACTION, SOLUTION, Vocabulary
 
 
@@ -73,6 +78,17 @@ def make_rule_induction(config: RuleInductionConfig, vocabulary: Vocabulary = Vo
         probes = probe_lists(config.list_length, config.width)
         return valid & same_function(config.primitives, rule, problem.rule, probes)
 
+    def follows(abstraction: Sequence, solution: Sequence) -> Bool[Array, ""]:
+        said, valid = parse_abstraction(config, vocabulary, compact(_words(abstraction)))
+        done = parse_steps(config, vocabulary, compact(solution))
+        return valid & (said == done).all()
+
+    def leaks(problem: Problem, abstraction: Sequence) -> Bool[Array, ""]:
+        return holds_digits(vocabulary, compact(abstraction), problem.answer)
+
+    def withheld_prompt(abstraction: Sequence) -> Sequence:
+        return concatenate([abstraction_tag, _words(abstraction), solution_tag])
+
     return Task(
         sample=lambda key, split: sample(config, key, split),
         abstraction_prompt=abstraction_prompt,
@@ -82,6 +98,9 @@ def make_rule_induction(config: RuleInductionConfig, vocabulary: Vocabulary = Vo
         answer=answer,
         reward=reward,
         abstraction_is_right=abstraction_is_right,
+        follows=follows,
+        leaks=leaks,
+        withheld_prompt=withheld_prompt,
         abstraction_stops=(vocabulary.id_of(SOLUTION), vocabulary.eos_id),
         solution_stops=(vocabulary.eos_id,),
         abstraction_length=2 * config.max_steps,

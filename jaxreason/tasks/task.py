@@ -31,6 +31,11 @@ class Task:
         reward: `(problem, solution) -> []`: 1.0 if the final answer is right, else 0.0.
         abstraction_is_right: `(problem, abstraction) -> []`: whether the abstraction names a rule
             equivalent to the hidden one.
+        follows: `(abstraction, solution) -> []`: whether the solution does what the abstraction
+            says.
+        leaks: `(problem, abstraction) -> []`: whether the abstraction spells the answer out.
+        withheld_prompt: `(abstraction) -> Sequence`: what the solution generator is given where
+            the problem is withheld, to find out whether the abstraction alone answers it.
         abstraction_stops: Tokens that end an abstraction.
         solution_stops: Tokens that end a solution.
         abstraction_length: Places that the longest abstraction takes, terminator included.
@@ -45,6 +50,9 @@ class Task:
     answer: Callable[[Sequence], tuple[Int[Array, "width"], Bool[Array, ""]]]
     reward: Callable[[Problem, Sequence], Float[Array, ""]]
     abstraction_is_right: Callable[[Problem, Sequence], Bool[Array, ""]]
+    follows: Callable[[Sequence, Sequence], Bool[Array, ""]]
+    leaks: Callable[[Problem, Sequence], Bool[Array, ""]]
+    withheld_prompt: Callable[[Sequence], Sequence]
     abstraction_stops: tuple[int, ...]
     solution_stops: tuple[int, ...]
     abstraction_length: int

@@ -84,6 +84,61 @@ def parse_abstraction(
     return jnp.where(valid, rule, -1), valid
 
 
+def parse_steps(
+    config: RuleInductionConfig, vocabulary: Vocabulary, solution: Sequence
+) -> Int[Array, "step"]:
+    """Reads off which primitives a worked solution applies, in their order.
+
+    Args:
+        config: The difficulty.
+        vocabulary: The token ids.
+        solution: What the solution generator wrote, `[time]`, its valid tokens first.
+
+    Returns:
+        Indices of the primitives named before the first `<answer>`, `[max_steps]`, padded with -1;
+        all -2 if there are more than `max_steps`.
+
+    Example:
+        >>> config, vocabulary = RuleInductionConfig(primitives=("sort", "add 3")), Vocabulary()
+        >>> add, sort = vocabulary.primitive_ids(("add 3", "sort"))
+        >>> written = [add, vocabulary.id_of("3"), sort, vocabulary.id_of(ANSWER), sort]
+        >>> solution = Sequence(jnp.array(written), jnp.ones(5, bool))
+        >>> parse_steps(config, vocabulary, solution).tolist()
+        [1, 0]
+    """
+    index, is_primitive = _lookup(solution, vocabulary.primitive_ids(config.primitives))
+    answered = jnp.cumsum(solution.tokens == vocabulary.id_of(ANSWER)) > 0
+    is_step = is_primitive & ~answered
+    count = is_step.sum()
+    order = jnp.argsort(~is_step, stable=True)
+    steps = jnp.pad(index[order], (0, config.max_steps), constant_values=-1)[: config.max_steps]
+    steps = jnp.where(jnp.arange(config.max_steps) < count, steps, -1)
+    return jnp.where(count > config.max_steps, -2, steps)
+
+
+def holds_digits(vocabulary: Vocabulary, sequence: Sequence, values: DigitList) -> Bool[Array, ""]:
+    """Tells whether a list's digits stand in a sequence, one right after the other.
+
+    Args:
+        vocabulary: The token ids.
+        sequence: Any tokens, `[time]`, valid ones first.
+        values: The list, `[width]`; an empty one is never held.
+
+    Example:
+        >>> vocabulary = Vocabulary()
+        >>> tokens = jnp.array([7, *(vocabulary.id_of(digit) for digit in "365")])
+        >>> values = DigitList(jnp.array([6, 5, 0]), jnp.array(2))
+        >>> bool(holds_digits(vocabulary, Sequence(tokens, jnp.ones(4, bool)), values))
+        True
+    """
+    time, width = sequence.tokens.shape[-1], values.digits.shape[-1]
+    tokens = jnp.where(sequence.mask, sequence.tokens, -1)
+    padded = jnp.pad(tokens, (0, width), constant_values=-1)
+    windows = padded[jnp.arange(time)[:, None] + jnp.arange(width)]
+    same = windows == vocabulary.digit_ids()[values.digits]
+    return (same | ~values.mask).all(-1).any() & (values.length > 0)
+
+
 def _lookup(
     sequence: Sequence, ids: Int[Array, "symbol"]
 ) -> tuple[Int[Array, "time"], Bool[Array, "time"]]:
