@@ -1,95 +1,23 @@
 """One iteration of two-player reinforcement learning, as one program."""
 
-import dataclasses
-from typing import no_type_check
-
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from jaxreason.checks import check_shape, check_that
-from jaxreason.model import ModelConfig, Params, TokenScores
-from jaxreason.optimizer import apply_gradients
-from jaxreason.policy_gradient import WeightedSum, player_loss
-from jaxreason.rlad.config import GameConfig
-from jaxreason.rlad.credit import assign_credit
+from jaxreason.policy_gradient import soft_overlong_penalty
+from jaxreason.rlad.config import OFFLINE, GameConfig
+from jaxreason.rlad.credit import Credit, assign_credit
+from jaxreason.rlad.leakage import find_leaks
+from jaxreason.rlad.metrics import game_metrics
 from jaxreason.rlad.play import Play, fold, play
-from jaxreason.rollout import Rollout, Sampling, completion_log_probs
-from jaxreason.sequences import Sequence
+from jaxreason.rlad.players import GameState, Player
+from jaxreason.rlad.updates import Proposals, Samples, learn_offline, learn_online
+from jaxreason.rollout import Sampling
 from jaxreason.tasks import Task
-from jaxreason.training import Metrics, TrainState, accumulate_gradients, init_state
+from jaxreason.training import Metrics
 
-
-@dataclasses.dataclass(frozen=True)
-class Player:
-    """What is fixed about a player: the shape of its model and how it is updated."""
-
-    model: ModelConfig
-    optimizer: optax.GradientTransformation
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-@no_type_check
-class PlayerState:
-    """What changes about a player, and the warm start that KL holds it near to."""
-
-    train: TrainState
-    reference: PyTree
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-@no_type_check
-class GameState:
-    """The two players: separate parameters, separate optimiser states."""
-
-    abstraction: PlayerState
-    solution: PlayerState
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-@no_type_check
-class _Samples:
-    """What one player learns from."""
-
-    prompts: Sequence
-    rollout: Rollout
-    advantages: Float[Array, "..."]
-
-
-def init_game(
-    players: tuple[Player, Player], abstraction_params: Params, solution_params: Params
-) -> GameState:
-    """Starts the game from two warm starts, which also become the references of the KL terms.
-
-    Args:
-        players: The abstraction and the solution generator.
-        abstraction_params: The first one's warm start.
-        solution_params: The second one's warm start.
-
-    Returns:
-        The state before the first iteration. It holds copies, so it may be donated.
-
-    Example:
-        >>> from jaxreason.model import init
-        >>> from jaxreason.optimizer import OptimizerConfig, make_optimizer
-        >>> player = Player(ModelConfig(), make_optimizer(OptimizerConfig(), total_steps=10))
-        >>> def start(key):
-        ...     params = init(player.model, key)
-        ...     return init_game((player, player), params, params)
-        >>> state = jax.eval_shape(start, jax.random.key(0))
-        >>> state.solution.reference["embedding"].shape
-        (512, 128)
-    """
-    copy = lambda params: jax.tree.map(jnp.copy, params)  # noqa: E731
-    states = [
-        PlayerState(init_state(player.optimizer, copy(params)), copy(params))
-        for player, params in zip(players, (abstraction_params, solution_params), strict=True)
-    ]
-    return GameState(*states)
+PARTS = ("abstraction", "solution")
 
 
 def iterate(
@@ -99,34 +27,40 @@ def iterate(
     state: GameState,
     keys: Key[Array, "problem"],
     *,
+    problems: PyTree = None,
+    learners: tuple[str, ...] = PARTS,
     axis_name: str | None = None,
 ) -> tuple[GameState, dict[str, Float[Array, ""]]]:
-    """Plays one round on fresh problems and updates both players.
+    """Plays one round and updates the players that learn.
 
-    Abstraction rollout, prompt assembly, solution rollout, verification, credit and both updates
-    are one program: under `jit` nothing crosses to the host.
+    Abstraction rollout, prompt assembly, solution rollout, verification, credit and the updates
+    are one program: under `jit` nothing crosses to the host. `play_round` and `learn` are its
+    halves; where Python has to judge the solutions, it stands between them.
 
     See "RLAD: Training LLMs to Discover Abstractions for Solving Reasoning Problems" by Qu et al.
-    (https://arxiv.org/abs/2510.02263). The paper updates the abstraction generator offline; here
-    both players learn online and at the same time.
+    (https://arxiv.org/abs/2510.02263).
 
     Args:
-        config: Sizes and coefficients; static.
+        config: Sizes, coefficients and the variant; static.
         task: A family of problems that verifies on the device; static.
         players: The abstraction and the solution generator; static.
         state: From `init_game` or the last iteration; donate it.
         keys: One key for each problem, `[problem]`.
+        problems: Problems with one batch axis; fresh ones are drawn from the keys if None.
+        learners: Who learns, out of `abstraction` and `solution`, unless the config freezes it;
+            static.
         axis_name: The axis of `pmap` over which problems are spread, if any; static.
 
     Returns:
-        The new state and the metrics of the iteration.
+        The new state and the metrics of the iteration, see `game_metrics`.
 
     Raises:
         ValueError: If shapes disagree, or the minibatches do not divide the problems.
 
     Example:
-        >>> from jaxreason.model import init
+        >>> from jaxreason.model import ModelConfig, init
         >>> from jaxreason.optimizer import OptimizerConfig, make_optimizer
+        >>> from jaxreason.rlad import init_game
         >>> from jaxreason.tasks import RuleInductionConfig, make_rule_induction
         >>> config, task = GameConfig(problems=2), make_rule_induction(RuleInductionConfig())
         >>> player = Player(ModelConfig(), make_optimizer(OptimizerConfig(), total_steps=10))
@@ -139,18 +73,66 @@ def iterate(
         >>> [name for name in sorted(metrics) if name.startswith("success")]
         ['success/best_abstraction', 'success/with_abstraction', 'success/without_abstraction']
     """
+    played, leaked = play_round(config, task, players, state, keys, problems=problems)
+    return learn(
+        config,
+        task,
+        players,
+        state,
+        played,
+        leaked=leaked,
+        learners=learners,
+        axis_name=axis_name,
+    )
+
+
+def play_round(
+    config: GameConfig,
+    task: Task,
+    players: tuple[Player, Player],
+    state: GameState,
+    keys: Key[Array, "problem"],
+    *,
+    problems: PyTree = None,
+) -> tuple[Play, Bool[Array, "problem abstraction"] | None]:
+    """Plays one round and looks for leaks: the first half of `iterate`.
+
+    Args:
+        config: Sizes and the variant; static.
+        task: A family of problems; static.
+        players: The abstraction and the solution generator; static.
+        state: The players.
+        keys: One key for each problem.
+        problems: As for `iterate`.
+
+    Returns:
+        The round, and which abstractions the base model leaks from; None if it was not asked.
+
+    Raises:
+        ValueError: If shapes disagree, or the minibatches do not divide the problems.
+
+    Example:
+        See `iterate`.
+    """
     (count,) = check_shape("keys", keys, ("problem",))
     check_that(
         count % config.minibatches == 0,
         f"minibatches must divide the problems; got {config.minibatches} for {count} keys.",
     )
+    check_that(
+        config.abstractions == 0 or config.shared == (state.abstraction is None),
+        "the state must hold an abstraction generator exactly if the model is not shared; give "
+        "init_game its parameters, or None.",
+    )
     both = jax.vmap(jax.random.split)(keys)
-    problems = jax.vmap(lambda key: task.sample(key, "train"))(both[:, 0])
+    if problems is None:
+        problems = jax.vmap(lambda key: task.sample(key, "train"))(both[:, 0])
+    models = (players[0].model if state.abstraction is not None else players[1].model,)
     sampling = Sampling(temperature=config.temperature)
     played = play(
         task,
-        (players[0].model, players[1].model),
-        (state.abstraction.train.params, state.solution.train.params),
+        (*models, players[1].model),
+        state.params,
         problems,
         both[:, 1],
         abstractions=config.abstractions,
@@ -158,104 +140,212 @@ def iterate(
         bare=config.bare,
         sampling=(sampling, sampling),
     )
+    if not (config.abstractions and config.leak_samples):
+        return played, None
+    leaked = find_leaks(
+        task,
+        players[1].model,
+        state.solution.reference,
+        problems,
+        played.abstractions.completion,
+        jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys),
+        samples=config.leak_samples,
+        sampling=sampling,
+    )
+    return played, leaked
+
+
+def learn(
+    config: GameConfig,
+    task: Task,
+    players: tuple[Player, Player],
+    state: GameState,
+    played: Play,
+    *,
+    valid: Bool[Array, "problem abstraction solution"] | None = None,
+    leaked: Bool[Array, "problem abstraction"] | None = None,
+    learners: tuple[str, ...] = PARTS,
+    axis_name: str | None = None,
+) -> tuple[GameState, dict[str, Float[Array, ""]]]:
+    """Assigns credit and updates the players: the second half of `iterate`.
+
+    Args:
+        config: Sizes, coefficients and the variant; static.
+        task: A family of problems; static.
+        players: The abstraction and the solution generator; static.
+        state: The players; donate it.
+        played: From `play_round`; its rewards may have been replaced by those of a verifier.
+        valid: Which solutions the verifier could judge; the others teach nobody anything.
+        leaked: From `play_round`; None asks the task's own check of the text.
+        learners: As for `iterate`; static.
+        axis_name: As for `iterate`; static.
+
+    Returns:
+        The new state and metrics.
+
+    Raises:
+        ValueError: If shapes disagree.
+
+    Example:
+        See `iterate`.
+    """
+    credit, leaked = judge(config, task, played, valid=valid, leaked=leaked)
+    metrics = game_metrics(
+        task,
+        played,
+        credit,
+        valid=valid,
+        leaked=leaked,
+        solution_group=config.solution_group,
+    )
+    proposed, solved = _samples(config, played, credit)
+    abstraction, solution = state.abstraction, state.solution
+    if config.shared and config.abstractions:
+        solution, learned = learn_online(
+            config, players[1], solution, (proposed, solved), axis_name=axis_name
+        )
+        metrics |= learned
+    else:
+        if _learns(config, "abstraction", learners) and abstraction is not None:
+            if config.abstraction_update in OFFLINE:
+                abstraction, learned = learn_offline(
+                    config,
+                    players[0],
+                    abstraction,
+                    proposals(played, credit),
+                    updates=config.minibatches,
+                    axis_name=axis_name,
+                )
+            else:
+                abstraction, learned = learn_online(
+                    config, players[0], abstraction, (proposed,), axis_name=axis_name
+                )
+            metrics |= learned
+        if _learns(config, "solution", learners):
+            solution, learned = learn_online(
+                config, players[1], solution, (solved,), axis_name=axis_name
+            )
+            metrics |= learned
+    return GameState(abstraction, solution), means(metrics, axis_name)
+
+
+def judge(
+    config: GameConfig,
+    task: Task,
+    played: Play,
+    *,
+    valid: Array | None = None,
+    leaked: Array | None = None,
+) -> tuple[Credit, Array | None]:
+    """Assigns the credit of a round by the rules of a config.
+
+    Args:
+        config: The rules; static.
+        task: The family of problems.
+        played: The round.
+        valid: Which solutions could be judged.
+        leaked: Which abstractions leak; None asks the task's own check of the text.
+
+    Returns:
+        The credit, and which abstractions leak, `[problem, abstraction]`; None without any.
+
+    Example:
+        See `learn`, which calls it.
+    """
+    rewards = played.rewards
+    if config.overlong_buffer:
+        lengths = played.solutions.completion.length
+        rewards = rewards + soft_overlong_penalty(
+            lengths, max_length=task.solution_length, buffer=config.overlong_buffer
+        )
+    dropped = penalties = None
+    if config.abstractions:
+        if leaked is None:
+            leaks = jax.vmap(jax.vmap(task.leaks, (None, 0)))
+            leaked = leaks(played.problems, played.abstractions.completion)
+        everywhere = jnp.pad(leaked, ((0, 0), (0, config.bare)))
+        if config.leak_rule == "drop":
+            dropped = everywhere
+        elif config.leak_rule == "penalise":
+            penalties = config.leak_penalty * everywhere.astype(rewards.dtype)
     credit = assign_credit(
-        played.rewards,
+        rewards,
         played.bare,
+        valid=valid,
+        dropped=dropped,
+        penalties=penalties,
         abstraction_estimator=config.abstraction_estimator,
         solution_estimator=config.solution_estimator,
         solution_group=config.solution_group,
+        mask_bare=config.mask_bare,
+        dynamic_sampling=config.dynamic_sampling,
     )
-    metrics = _game_metrics(task, played)
-    advantages = credit.abstraction_advantages[:, : config.abstractions]
-    proposed = _Samples(played.abstraction_prompts, played.abstractions, advantages)
-    abstraction, learned = _update(
-        config, players[0], state.abstraction, fold(proposed, 2), axis_name
+    return credit, leaked
+
+
+def proposals(played: Play, credit: Credit) -> Proposals:
+    """Returns what an abstraction generator learns offline from.
+
+    Success without an abstraction is that of the bare solutions of the same round, 0 if there are
+    none.
+
+    Args:
+        played: The round.
+        credit: Its credit.
+
+    Example:
+        See `learn`, which calls it.
+    """
+    count = played.abstractions.log_probs.shape[1]
+    bare = jnp.broadcast_to(played.bare[..., None], played.rewards.shape)
+    total = bare.sum((1, 2), dtype=jnp.float32)
+    base = jnp.where(bare, played.rewards, 0.0).sum((1, 2)) / jnp.maximum(total, 1.0)
+    return Proposals(
+        played.abstraction_prompts,
+        played.abstractions,
+        credit.abstraction_rewards[:, :count],
+        base,
+        credit.abstraction_earning[:, :count],
     )
-    metrics |= {f"abstraction/{name}": value for name, value in learned.items()}
-    solved = _Samples(played.solution_prompts, played.solutions, credit.solution_advantages)
-    solution, learned = _update(config, players[1], state.solution, fold(solved, 3), axis_name)
-    metrics |= {f"solution/{name}": value for name, value in learned.items()}
+
+
+def means(metrics: Metrics, axis_name: str | None = None) -> dict[str, Float[Array, ""]]:
+    """Divides sums by weights, once, after they were added up over devices.
+
+    Example:
+        >>> from jaxreason.policy_gradient import WeightedSum
+        >>> float(means({"reward": WeightedSum(jnp.array(3.0), jnp.array(4.0))})["reward"])
+        0.75
+    """
     if axis_name is not None:
         metrics = jax.lax.psum(metrics, axis_name)
-    return GameState(abstraction, solution), {name: m.mean() for name, m in metrics.items()}
+    return {name: metric.mean() for name, metric in metrics.items()}
 
 
-def _update(
-    config: GameConfig,
-    player: Player,
-    state: PlayerState,
-    samples: _Samples,
-    axis_name: str | None,
-) -> tuple[PlayerState, Metrics]:
-    """Makes `config.minibatches` updates of one player on its samples, `[batch]`."""
-    sampling = Sampling(temperature=config.temperature)
+def _learns(config: GameConfig, part: str, learners: tuple[str, ...]) -> bool:
+    check_that(set(learners) <= set(PARTS), f"learners must be out of {PARTS}; got {learners}.")
+    return part in learners and getattr(config, f"{part}_update") != "frozen"
 
-    def score(params: Params, part: _Samples) -> TokenScores:
-        completion = part.rollout.completion
-        return completion_log_probs(
-            player.model, params, part.prompts, completion, sampling=sampling
-        )
 
-    reference = score(state.reference, samples).log_probs
-    parts = jax.tree.map(
-        lambda leaf: leaf.reshape(config.minibatches, -1, *leaf.shape[1:]), (samples, reference)
+def _samples(config: GameConfig, played: Play, credit: Credit) -> tuple[Samples, Samples]:
+    """Returns what the abstraction and the solution generator learn from, `[batch]`."""
+    count = config.abstractions
+    proposed = Samples(
+        prompts=played.abstraction_prompts,
+        rollout=played.abstractions,
+        advantages=credit.abstraction_advantages[:, :count],
+        earning=credit.abstraction_earning[:, :count],
+        kept=credit.abstraction_kept[:, :count],
+        part="abstraction",
+        estimator=config.abstraction_estimator,
     )
-
-    def loss(params: Params, batch: tuple[_Samples, Array]) -> tuple[WeightedSum, Metrics]:
-        part, reference = batch
-        scored = score(params, part)
-        return player_loss(
-            scored.log_probs,
-            part.rollout.log_probs,
-            reference,
-            scored.entropy,
-            part.advantages,
-            part.rollout.completion.mask,
-            clip_low=config.clip_low,
-            clip_high=config.clip_high,
-            kl_coef=config.kl_coef,
-            entropy_coef=config.entropy_coef,
-        )
-
-    def step(train: TrainState, batch: tuple[_Samples, Array]) -> tuple[TrainState, Metrics]:
-        gradients, total, metrics = accumulate_gradients(
-            loss, train.params, batch, axis_name=axis_name
-        )
-        mean = total.mean()
-        params, opt_state = apply_gradients(
-            player.optimizer, train.params, train.opt_state, gradients, mean
-        )
-        metrics |= {"loss": total, "gradient_norm": _one(optax.tree.norm(gradients))}
-        return TrainState(params, opt_state), metrics
-
-    train, metrics = jax.lax.scan(step, state.train, parts)
-    return PlayerState(train, state.reference), jax.tree.map(lambda leaf: leaf.sum(0), metrics)
-
-
-def _one(value: Array) -> WeightedSum:
-    return WeightedSum(value, jnp.ones_like(value))
-
-
-def _mean(values: Array, where: Array | None = None) -> WeightedSum:
-    where = jnp.ones(values.shape, bool) if where is None else jnp.broadcast_to(where, values.shape)
-    return WeightedSum(jnp.where(where, values, 0.0).sum(), where.sum(dtype=jnp.float32))
-
-
-def _game_metrics(task: Task, played: Play) -> Metrics:
-    """Success with and without abstractions, and what the abstractions are like."""
-    bare = played.bare[..., None]
-    success = jnp.where(played.bare, 0.0, played.rewards.mean(-1))
-    completion = played.abstractions.completion
-    count = completion.tokens.shape[1]
-    right = jax.vmap(jax.vmap(task.abstraction_is_right, (None, 0)))(played.problems, completion)
-    given = success[:, :count]
-    flat = given.max(-1) == given.min(-1)
-    without = {"success/without_abstraction": _mean(played.rewards, bare)}
-    return (without if played.bare.shape[1] > count else {}) | {
-        "success/with_abstraction": _mean(played.rewards, ~bare),
-        "success/best_abstraction": _mean(success.max(-1)),
-        "abstraction/right": _mean(right.astype(jnp.float32)),
-        "abstraction/length": _mean(completion.length.astype(jnp.float32)),
-        "abstraction/zero_variance": _mean(flat.astype(jnp.float32)),
-        "solution/length": _mean(played.solutions.completion.length.astype(jnp.float32)),
-    }
+    solved = Samples(
+        prompts=played.solution_prompts,
+        rollout=played.solutions,
+        advantages=credit.solution_advantages,
+        earning=credit.solution_earning,
+        kept=credit.solution_kept,
+        part="solution",
+        estimator=config.solution_estimator,
+    )
+    return fold(proposed, 2), fold(solved, 3)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from jaxreason.checks import check_shape
+from jaxreason.checks import check_shape, check_that
 from jaxreason.model import ModelConfig, Params
 from jaxreason.rollout import Rollout, Sampling, generate
 from jaxreason.sequences import Sequence
@@ -22,12 +22,14 @@ class Play:
 
     Attributes:
         problems: The problems, `[problem]`.
-        abstraction_prompts: `[problem, abstraction]`.
+        abstraction_prompts: `[problem, abstraction]`; there may be none.
         abstractions: What the abstraction generator wrote, `[problem, abstraction]`.
         solution_prompts: `[problem, abstraction + bare, solution]`.
         solutions: What the solution generator wrote, `[problem, abstraction + bare, solution]`.
         rewards: 1.0 where the answer is right, `[problem, abstraction + bare, solution]`.
         bare: Which slots had no abstraction, `[problem, abstraction + bare]`; the last ones.
+        given: The abstraction of each slot, `[problem, abstraction + bare]`; where bare, it was
+            withheld.
     """
 
     problems: PyTree
@@ -37,6 +39,7 @@ class Play:
     solutions: Rollout
     rewards: Float[Array, "..."]
     bare: Bool[Array, "..."]
+    given: Sequence
 
 
 def fold(tree: PyTree, axes: int) -> PyTree:
@@ -84,7 +87,7 @@ def propose(
         Prompts and what was written, `[problem, abstraction]`.
 
     Raises:
-        ValueError: If `keys` has not one axis.
+        ValueError: If `keys` has not one axis, or no abstraction is asked for.
 
     Example:
         >>> from jaxreason.model import init
@@ -100,6 +103,7 @@ def propose(
         (3, 4, 4)
     """
     (count,) = check_shape("keys", keys, ("problem",))
+    check_that(abstractions >= 1, f"abstractions must be 1 or more; got {abstractions}.")
     prompts = jax.vmap(task.abstraction_prompt)(problems)
     prompts = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], abstractions, axis=1), prompts)
     row_keys = jax.vmap(lambda key: jax.random.split(key, abstractions))(keys)
@@ -203,7 +207,7 @@ def play(
         params: Their parameters.
         problems: Problems with one batch axis.
         keys: One key for each problem: nothing depends on how the batch is cut.
-        abstractions: Abstractions for each problem; static.
+        abstractions: Abstractions for each problem, 0 or more; static.
         solutions: Solutions under each abstraction; static.
         bare: Slots without an abstraction for each problem; static.
         sampling: The distributions of the two players; static.
@@ -230,18 +234,27 @@ def play(
     """
     (count,) = check_shape("keys", keys, ("problem",))
     both = jax.vmap(jax.random.split)(keys)
-    prompts, written = propose(
+    write = lambda number: propose(  # noqa: E731
         task,
         models[0],
         params[0],
         problems,
         both[:, 0],
-        abstractions=abstractions,
+        abstractions=number,
         sampling=sampling[0],
     )
-    slots = jnp.minimum(jnp.arange(abstractions + bare), abstractions - 1)
-    given = jax.tree.map(lambda leaf: leaf[:, slots], written.completion)
-    is_bare = jnp.broadcast_to(jnp.arange(abstractions + bare) >= abstractions, (count, len(slots)))
+    if abstractions:
+        prompts, written = write(abstractions)
+        slots = jnp.minimum(jnp.arange(abstractions + bare), abstractions - 1)
+        given = jax.tree.map(lambda leaf: leaf[:, slots], written.completion)
+    else:
+        shapes = jax.eval_shape(lambda: write(bare))
+        empty = lambda leaf: jnp.zeros((count, 0, *leaf.shape[2:]), leaf.dtype)  # noqa: E731
+        prompts, written = jax.tree.map(empty, shapes)
+        withheld = shapes[1].completion
+        given = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), withheld)
+    is_bare = jnp.arange(abstractions + bare) >= abstractions
+    is_bare = jnp.broadcast_to(is_bare, (count, abstractions + bare))
     solution_prompts, solved, rewards = solve(
         task,
         models[1],
@@ -253,4 +266,4 @@ def play(
         solutions=solutions,
         sampling=sampling[1],
     )
-    return Play(problems, prompts, written, solution_prompts, solved, rewards, is_bare)
+    return Play(problems, prompts, written, solution_prompts, solved, rewards, is_bare, given)

@@ -2,13 +2,16 @@
 
 from jaxreason.rollout.buckets import pad_prompts
 from jaxreason.rollout.generate import Rollout, completion_log_probs, generate
+from jaxreason.rollout.queue import QueueCounts, generate_queue
 from jaxreason.rollout.sampling import Sampling, sample_token
 
 __all__ = [
+    "QueueCounts",
     "Rollout",
     "Sampling",
     "completion_log_probs",
     "generate",
+    "generate_queue",
     "pad_prompts",
     "sample_token",
 ]

@@ -96,7 +96,7 @@ def generate(
     batch, time = check_shape("prompts.tokens", prompts.tokens, ("batch", "time"))
     check_shape("prompts.mask", prompts.mask, (batch, time))
     check_that(max_new_tokens >= 1, f"max_new_tokens must be 1 or more; got {max_new_tokens}.")
-    uniform = _uniforms(key, batch, max_new_tokens)
+    uniform = row_uniforms(key, batch, max_new_tokens)
     logits, cache = prefill(
         config, params, prompts.tokens, prompts.mask, num_slots=time + max_new_tokens - 1
     )
@@ -133,12 +133,39 @@ def generate(
         done=jnp.zeros((batch,), bool),
         cache=cache,
     )
-    going = lambda state: (state.step < max_new_tokens) & ~state.done.all()  # noqa: E731
+    going = lambda state: (state.step < max_new_tokens) & ~all_over(state.done)  # noqa: E731
     end = jax.lax.while_loop(going, advance, draw(start, logits))
     return Rollout(Sequence(end.tokens, end.mask), end.log_probs)
 
 
-def _uniforms(key: Key[Array, "*batch"], batch: int, steps: int) -> Float[Array, "batch step"]:
+@jax.custom_batching.custom_vmap
+def all_over(done: Bool[Array, "*batch"]) -> Bool[Array, ""]:
+    """Tells whether every row has stopped, also in all members of a `vmap`.
+
+    A loop whose condition differs between members would have to select the old or the new state,
+    cache included, for each of them at every step.
+
+    Example:
+        >>> bool(all_over(jnp.array([True, False])))
+        False
+    """
+    return done.all()
+
+
+@all_over.def_vmap
+def _all_over_in_every_member(
+    axis_size: int, in_batched: list[bool], done: Bool[Array, "*batch"]
+) -> tuple[Bool[Array, ""], bool]:
+    return all_over(done), False
+
+
+def row_uniforms(key: Key[Array, "*batch"], batch: int, steps: int) -> Float[Array, "batch step"]:
+    """Draws one number for each row and step, from one key or one for each row.
+
+    Example:
+        >>> row_uniforms(jax.random.key(0), 2, 3).shape
+        (2, 3)
+    """
     if key.ndim == 0:
         key = jax.random.split(key, batch)
     check_shape("key", key, (batch,))

@@ -2,6 +2,7 @@
 
 import itertools
 import statistics
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxreason.policy_gradient import grpo
+from jaxreason.policy_gradient import (
+    MovingBaseline,
+    grpo,
+    reinforce,
+    reinforce_with_moving_baseline,
+    whiten,
+)
 from jaxreason.rlad import assign_credit
 
 ESTIMATORS = ("reinforce", "rloo", "grpo")
-NAMES = ("abstraction_estimator", "solution_estimator", "solution_group")
+NAMES = (
+    *("abstraction_estimator", "solution_estimator", "solution_group"),
+    *("mask_bare", "dynamic_sampling"),
+)
 assign = jax.jit(assign_credit, static_argnames=NAMES)
 NOT_BARE = jnp.zeros((1, 2), bool)
 
@@ -174,6 +184,127 @@ def test_reinforce_is_unbiased_up_to_its_own_part_of_the_baseline():
     """Groups of two: a factor (2 - 1) / 2 for both players."""
     gradients = enumerate_game(abstraction_estimator="reinforce", solution_estimator="reinforce")
     np.testing.assert_allclose(gradients, np.multiply(EXACT, 0.5), atol=1e-6)
+
+
+def enumerate_policy(advantages_of, count):
+    """Exact expected gradient dJ/dphi of the same game with `count` abstractions drawn.
+
+    The reward of an abstraction is its success probability itself, p = (0.75, 0.25).
+    """
+    total = 0.0
+    for chosen in itertools.product((0, 1), repeat=count):
+        rewards = jnp.asarray(SUCCESS[list(chosen)], jnp.float32)[None]
+        gradient = np.eye(2)[list(chosen)] - 0.5
+        total = total + 0.5**count * (np.asarray(advantages_of(rewards))[0] @ gradient) / count
+    return total
+
+
+def test_the_raw_reward_is_unbiased():
+    """REINFORCE without a baseline, also for a single abstraction."""
+    for count in (1, 3):
+        gradient = enumerate_policy(partial(reinforce, baseline="none"), count)
+        np.testing.assert_allclose(gradient, EXACT[0], atol=1e-6)
+
+
+def test_a_moving_baseline_is_unbiased():
+    """Whatever the batches before were: here rewards of 0.9."""
+    _, before = reinforce_with_moving_baseline(jnp.full((4,), 0.9), MovingBaseline.start())
+    advantages = lambda rewards: reinforce_with_moving_baseline(rewards, before)[0]  # noqa: E731
+    np.testing.assert_allclose(enumerate_policy(advantages, 2), EXACT[0], atol=1e-6)
+
+
+def test_grpo_and_whitening_keep_the_direction():
+    """Dividing by a deviation changes the size: two that differ get +-1/sqrt(2), half the time.
+
+    So the expected gradient is (1/4) sqrt(2) / 2 * (1, -1) = 0.176777 (1, -1), up to epsilon.
+    """
+    expected = np.array([1.0, -1.0]) * np.sqrt(2) / 8
+    np.testing.assert_allclose(enumerate_policy(grpo, 2), expected, atol=1e-5)
+    whitened = lambda rewards: whiten(rewards, jnp.ones(rewards.shape, bool))  # noqa: E731
+    np.testing.assert_allclose(enumerate_policy(whitened, 2), expected, atol=1e-5)
+
+
+def test_naive_rewards_pay_bare_slots():
+    rewards = jnp.array([[[1, 0], [1, 0]]], jnp.float32)
+    credit = assign_credit(rewards, jnp.array([[False, True]]), mask_bare=False)
+    expected = [[[0.707106, -0.707106]] * 2]
+    np.testing.assert_allclose(credit.solution_advantages, expected, atol=1e-6)
+    assert credit.abstraction_advantages.tolist() == [[0.0, 0.0]]
+    assert credit.solution_earning.all()
+
+
+def test_one_policy_of_bare_prompts_is_grpo():
+    rewards = jax.random.bernoulli(jax.random.key(1), 0.4, (5, 1, 6)).astype(jnp.float32)
+    credit = assign_credit(rewards, jnp.ones((5, 1), bool), mask_bare=False)
+    np.testing.assert_array_equal(credit.solution_advantages[:, 0], grpo(rewards[:, 0]))
+
+
+def test_a_failed_verifier_is_no_wrong_answer():
+    """Abstraction 0 is judged by its first solution alone, abstraction 1 by none."""
+    rewards = jnp.array([[[1, jnp.nan, 0], [jnp.nan] * 3, [1, 0, 0]]], jnp.float32)
+    valid = jnp.array([[[True, False, False], [False] * 3, [True] * 3]])
+    credit = assign_credit(rewards, jnp.zeros((1, 3), bool), valid=valid)
+    np.testing.assert_allclose(credit.abstraction_rewards, [[1.0, 0.0, 1 / 3]], atol=1e-6)
+    # Two abstractions are left: 1 - 1/3 = 2/3 either way.
+    np.testing.assert_allclose(credit.abstraction_advantages, [[2 / 3, 0, -2 / 3]], atol=1e-6)
+    assert credit.abstraction_kept.tolist() == [[True, False, True]]
+    assert (credit.solution_kept == valid).all()
+    assert credit.solution_advantages[0, :2].tolist() == [[0.0] * 3] * 2
+    assert np.isfinite(credit.solution_advantages).all()
+
+
+@given(
+    hnp.arrays(np.float32, (2, 3, 2), elements=st.integers(0, 1)),
+    hnp.arrays(bool, (2, 3, 2)),
+    hnp.arrays(np.float32, (2, 3, 2), elements=st.floats(-5, 5, width=16)),
+)
+def test_rewards_that_could_not_be_judged_do_not_matter(rewards, valid, other):
+    bare = np.zeros((2, 3), bool)
+    left = assign(rewards, bare, valid=valid)
+    right = assign(np.where(valid, rewards, other), bare, valid=valid)
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def test_dropped_abstractions_teach_nobody():
+    rewards = jnp.array([[[1, 1], [1, 0], [0, 0]]], jnp.float32)
+    dropped = jnp.array([[True, False, False]])
+    credit = assign_credit(rewards, jnp.zeros((1, 3), bool), dropped=dropped)
+    np.testing.assert_allclose(credit.abstraction_advantages, [[0.0, 0.5, -0.5]])
+    assert credit.abstraction_kept.tolist() == [[False, True, True]]
+    assert credit.solution_kept[0, :, 0].tolist() == [False, True, True]
+    assert not credit.solution_advantages[0, 0].any()
+
+
+def test_penalties_are_taken_from_the_abstraction_alone():
+    rewards = jnp.array([[[1, 1], [1, 0]]], jnp.float32)
+    plain = assign_credit(rewards, NOT_BARE)
+    credit = assign_credit(rewards, NOT_BARE, penalties=jnp.array([[1.0, 0.0]]))
+    assert credit.abstraction_rewards.tolist() == [[0.0, 0.5]]
+    np.testing.assert_array_equal(credit.solution_advantages, plain.solution_advantages)
+
+
+def test_dynamic_sampling_leaves_bare_prompts_in():
+    """Groups without spread go: slot 1's solutions, but not the abstractions, which differ."""
+    rewards = jnp.array([[[1, 0], [1, 1], [1, 1]]], jnp.float32)
+    bare = jnp.array([[False, False, True]])
+    credit = assign_credit(rewards, bare, dynamic_sampling=True)
+    assert credit.solution_kept[0].tolist() == [[True] * 2, [False] * 2, [True] * 2]
+    assert credit.abstraction_kept.tolist() == [[True, True, False]]
+    flat = assign_credit(jnp.ones((1, 3, 2)), bare, dynamic_sampling=True)
+    assert flat.abstraction_kept.tolist() == [[False] * 3]
+    assert flat.solution_kept[0].any(-1).tolist() == [False, False, True]
+
+
+def test_weights_multiply_advantages():
+    rewards = jax.random.bernoulli(jax.random.key(0), 0.5, (2, 3, 4)).astype(jnp.float32)
+    bare, weights = jnp.zeros((2, 3), bool), jnp.array([0.5, 2.0])
+    plain, weighted = assign_credit(rewards, bare), assign_credit(rewards, bare, weights=weights)
+    np.testing.assert_allclose(
+        weighted.solution_advantages, plain.solution_advantages * weights[:, None, None]
+    )
+    np.testing.assert_allclose(
+        weighted.abstraction_advantages, plain.abstraction_advantages * weights[:, None]
+    )
 
 
 @pytest.mark.usefixtures("as_users_run_it")

@@ -122,6 +122,7 @@ def make_play(answers, abstraction_log_probs):
         solutions=Rollout(solutions, jnp.zeros(solutions.tokens.shape)),
         rewards=rewards,
         bare=jnp.broadcast_to(bare, (len(answers), slots)),
+        given=jax.tree.map(lambda leaf: leaf[:, jnp.zeros(slots, int)], blank),
     )
 
 
