@@ -52,13 +52,41 @@ class SupervisedConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class CurriculumConfig:
+    """Which problems the game is played on: easy ones first, then those of middling success."""
+
+    problems: int = 0
+    """Problems in the pool that is measured first; 0 draws fresh ones instead."""
+    samples: int = 8
+    """Solutions by which the solver's warm start is measured on each."""
+    easy: float = 0.5
+    """Success above which a problem is easy: the first half of the steps."""
+    hard: float = 0.125
+    """Success up to which it is hard, and left out; the second half takes what is between."""
+    floor: float = 0.1
+    """Weight of problems that are always or never solved."""
+
+    def __post_init__(self) -> None:
+        check_that(self.problems >= 0, f"problems must be 0 or more; got {self.problems}.")
+        check_that(self.samples >= 1, f"samples must be 1 or more; got {self.samples}.")
+        check_that(
+            0 <= self.hard < self.easy < 1,
+            f"0 <= hard < easy < 1 must hold; got {self.hard} and {self.easy}.",
+        )
+        check_that(0 <= self.floor <= 1, f"floor must be in [0, 1]; got {self.floor}.")
+
+
+@dataclasses.dataclass(frozen=True)
 class RLConfig:
     """Settings of the two-player game."""
 
     steps: int = 100
-    """Iterations; each plays one round on fresh problems and updates both players."""
+    """Rounds; each plays one iteration and updates both players, or, when they alternate, a turn of
+    each."""
     game: GameConfig = GameConfig()
     """Sizes and coefficients of one iteration."""
+    curriculum: CurriculumConfig = CurriculumConfig()
+    """Which problems it is played on."""
     max_sequences: int = 4096
     """The most sequences that may be generated at the same time; bounds the memory."""
     abstraction_optimizer: OptimizerConfig = OptimizerConfig(learning_rate=3e-4, weight_decay=0.0)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreason.model import num_parameters
-from jaxreason.rlad import GameConfig
+from jaxreason.rlad import GameConfig, iterations_per_round
 from jaxreason.tasks import Task, make_rule_induction
 from train.config import ExperimentConfig, SupervisedConfig
 from train.progress import PlannedStage
@@ -33,11 +33,12 @@ def plan(config: ExperimentConfig) -> list[PlannedStage]:
         solutions=max(settings.solutions, 2),
         bare=settings.abstractions,
     )
+    iterations = config.rl.steps * iterations_per_round(config.rl.game)
     work = {
         "data": (1, 0.0),
         "pretrain": (config.pretrain.steps, 6.0 * _tokens(config, config.pretrain)),
         "sft": (2 * config.sft.steps, 2 * 6.0 * _tokens(config, config.sft)),
-        "rl": (config.rl.steps, 10.0 * config.rl.steps * places(config.rl.game, task)),
+        "rl": (config.rl.steps, 10.0 * iterations * places(config.rl.game, task)),
         "evaluate": (3, 3 * 2 * 2.0 * places(rounds, task)),
     }
     return [

@@ -90,6 +90,25 @@ def difference_interval(
     return Estimate(float(differences.mean()), low, high, first.size)
 
 
+def seed_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Estimate:
+    """Returns the mean of one number a seed with Student's interval.
+
+    Args:
+        values: One number a seed, two or more: a score, or a paired difference.
+        level: The share of such intervals that hold the true mean.
+
+    Raises:
+        ValueError: If there are fewer than two.
+    """
+    numbers = np.asarray(values, np.float64).reshape(-1)
+    if numbers.size < 2:
+        raise ValueError(f"values must be those of two seeds or more; got {numbers.size}.")
+    spread = float(numbers.std(ddof=1)) / math.sqrt(numbers.size)
+    half = float(stdtrit(numbers.size - 1, (1 + level) / 2)) * spread
+    mean = float(numbers.mean())
+    return Estimate(mean, mean - half, mean + half, numbers.size)
+
+
 def _checked(name: str, values: Sequence[float] | np.ndarray) -> np.ndarray:
     scores = np.asarray(values, np.float64).reshape(-1)
     if not ((scores >= 0) & (scores <= 1)).all():

@@ -5,17 +5,29 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from data.prepare import prepare_tokenizer
 from jaxreason.model import Params, init
 from jaxreason.optimizer import make_optimizer, skipped_updates
-from jaxreason.rlad import GameState, Player, init_game, iterate
+from jaxreason.rlad import (
+    GameState,
+    Player,
+    ProblemPool,
+    draw_problems,
+    init_game,
+    iterations_per_round,
+    make_pool,
+    play_turns,
+    pool_weights,
+    updates_per_round,
+)
 from jaxreason.tasks import SYMBOLS, Task, Vocabulary, make_rule_induction
 from train.config import ExperimentConfig
 from train.errors import refuse_bad_values
 from train.loop import SKIPPED, SKIPPED_IN_A_ROW, Run, load_stage, train_stage
 from train.program import run_program
-from train.sft import ABSTRACTION_STAGE, SOLUTION_STAGE
+from train.sft import ABSTRACTION_STAGE, SOLUTION_STAGE, load_base
 
 STAGE = "rl"
 
@@ -47,10 +59,27 @@ def load_warm_starts(config: ExperimentConfig, run: Run) -> tuple[Params, Params
 
 def make_players(config: ExperimentConfig) -> tuple[Player, Player]:
     """Returns what is fixed about the abstraction and the solution generator."""
-    updates = config.rl.steps * config.rl.game.minibatches
     optimizers = (config.rl.abstraction_optimizer, config.rl.solution_optimizer)
-    players = [Player(config.model, make_optimizer(each, updates)) for each in optimizers]
+    players = [
+        Player(
+            config.model,
+            make_optimizer(each, config.rl.steps * updates_per_round(config.rl.game, part)),
+        )
+        for part, each in zip(("abstraction", "solution"), optimizers, strict=True)
+    ]
     return players[0], players[1]
+
+
+def start_params(config: ExperimentConfig, run: Run) -> tuple[Params | None, Params]:
+    """Returns what the players start from.
+
+    Two players start from their warm starts; a shared model, which must write both, from the base
+    model; a solver without abstractions is alone.
+    """
+    if config.rl.game.shared:
+        return None, load_base(config, run)
+    abstraction, solution = load_warm_starts(config, run)
+    return (abstraction if config.rl.game.abstractions else None), solution
 
 
 def reinforce(config: ExperimentConfig, run: Run) -> tuple[Params, Params]:
@@ -64,36 +93,88 @@ def reinforce(config: ExperimentConfig, run: Run) -> tuple[Params, Params]:
         The parameters of the abstraction generator and of the solution generator.
     """
     players = make_players(config)
-    state = init_game(players, *load_warm_starts(config, run))
-    step = make_step(config, make_task(config, make_vocabulary(config, run)), players)
+    abstraction, solution = start_params(config, run)
+    task = make_task(config, make_vocabulary(config, run))
+    step = make_step(config, task, players)
+    pool = None
+    if config.rl.curriculum.problems:
+        pool = _pool(config, task, solution)
     state = train_stage(
         run,
         STAGE,
         config.loop,
-        state=state,
-        step=lambda state, key, number: step(state, key),
+        state=init_game(players, abstraction, solution),
+        step=lambda state, key, number: step(state, key, *_drawn(config, pool, number)),
         total=config.rl.steps,
         key=jax.random.fold_in(jax.random.key(config.seed), 3),
     )
-    return state.abstraction.train.params, state.solution.train.params
+    return _both(config, run, state)
 
 
 def make_step(config: ExperimentConfig, task: Task, players: tuple[Player, Player]) -> Any:
-    """Compiles one iteration, with the counts of skipped updates among its metrics."""
+    """Compiles one round, with the counts of skipped updates among its metrics.
+
+    It takes the state and a key and, for a curriculum, a pool of problems with their weights.
+    """
     game = config.rl.game
+    shape = (iterations_per_round(game), game.problems)
 
     @partial(jax.jit, donate_argnums=0)
-    def step(state: GameState, key: jax.Array) -> tuple[GameState, dict[str, jax.Array]]:
-        state, metrics = iterate(game, task, players, state, jax.random.split(key, game.problems))
-        both = (state.abstraction.train.opt_state, state.solution.train.opt_state)
-        counts = [skipped_updates(opt_state) for opt_state in both]
-        in_a_row = jax.numpy.maximum(counts[0][0], counts[1][0])
+    def step(
+        state: GameState,
+        key: jax.Array,
+        pool: ProblemPool | None = None,
+        weights: jax.Array | None = None,
+    ) -> tuple[GameState, dict[str, jax.Array]]:
+        problems = None
+        if pool is not None:
+            key, draw_key = jax.random.split(key)
+            drawn = draw_problems(pool, draw_key, shape[0] * shape[1], weights).reshape(shape)
+            problems = jax.vmap(jax.vmap(lambda key: task.sample(key, "train")))(drawn)
+        keys = jax.random.split(key, shape)
+        state, metrics = play_turns(game, task, players, state, keys, problems=problems)
+        both = [each for each in (state.abstraction, state.solution) if each is not None]
+        counts = [skipped_updates(each.train.opt_state) for each in both]
         return state, metrics | {
-            SKIPPED_IN_A_ROW: in_a_row,
-            SKIPPED: counts[0][1] + counts[1][1],
+            SKIPPED_IN_A_ROW: jnp.stack([in_a_row for in_a_row, _ in counts]).max(),
+            SKIPPED: jnp.stack([total for _, total in counts]).sum(),
         }
 
     return step
+
+
+def _pool(config: ExperimentConfig, task: Task, params: Params) -> ProblemPool:
+    """Measures the solver's warm start on a pool of problems and shows what it finds."""
+    curriculum = config.rl.curriculum
+    make = jax.jit(
+        partial(
+            make_pool,
+            task,
+            config.model,
+            problems=curriculum.problems,
+            samples=curriculum.samples,
+        )
+    )
+    pool = make(params, jax.random.fold_in(jax.random.key(config.seed), 5))
+    told = {name: int(n) for name, n in pool.counts(curriculum.easy, 1.0).items()}
+    middling = int(pool.counts(curriculum.hard, curriculum.easy)["in_band"])
+    print(
+        f"Curriculum: of {curriculum.problems} problems the warm start never solves "
+        f"{told['never']} and always {told['always']} (weight {curriculum.floor:g}); "
+        f"{told['in_band']} are easy, {middling} middling."
+    )
+    return pool
+
+
+def _drawn(
+    config: ExperimentConfig, pool: ProblemPool | None, number: int
+) -> tuple[ProblemPool, jax.Array] | tuple[()]:
+    """Returns the pool with the weights of a step: easy problems first, then middling ones."""
+    if pool is None:
+        return ()
+    curriculum, first = config.rl.curriculum, 2 * number < config.rl.steps
+    low, high = (curriculum.easy, 1.0) if first else (curriculum.hard, curriculum.easy)
+    return pool, pool_weights(pool.rates, low=low, high=high, floor=curriculum.floor)
 
 
 def load_trained(config: ExperimentConfig, run: Run) -> tuple[Params, Params]:
@@ -103,12 +184,29 @@ def load_trained(config: ExperimentConfig, run: Run) -> tuple[Params, Params]:
         RefusedError: If the game has not been played to its end.
     """
     params = jax.eval_shape(lambda: init(config.model, jax.random.key(0)))
-    target = {
-        "abstraction": {"train": {"params": params}},
-        "solution": {"train": {"params": params}},
-    }
+    player = {"train": {"params": params}}
+    alone = config.rl.game.shared or not config.rl.game.abstractions
+    target = {"solution": player} | ({} if alone else {"abstraction": player})
     loaded = load_stage(run.path, STAGE, config.rl.steps, target)
-    return loaded["abstraction"]["train"]["params"], loaded["solution"]["train"]["params"]
+    solution = loaded["solution"]["train"]["params"]
+    if alone:
+        return _partner(config, run, solution), solution
+    return loaded["abstraction"]["train"]["params"], solution
+
+
+def _both(config: ExperimentConfig, run: Run, state: GameState) -> tuple[Params, Params]:
+    solution = state.solution.train.params
+    if state.abstraction is None:
+        return _partner(config, run, solution), solution
+    return state.abstraction.train.params, solution
+
+
+def _partner(config: ExperimentConfig, run: Run, solution: Params) -> Params:
+    """Returns what writes abstractions beside a solver that had no partner in the game.
+
+    A shared model does it itself; else it is the abstraction generator's warm start.
+    """
+    return solution if config.rl.game.shared else load_warm_starts(config, run)[0]
 
 
 if __name__ == "__main__":

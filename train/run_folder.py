@@ -72,7 +72,7 @@ def write_json(path: Path, value: Any) -> None:
 
     Numbers that are not finite become null.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # one for each process
     with partial.open("w", encoding="utf-8") as file:
         json.dump(as_json(value), file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write("\n")
