@@ -1,0 +1,1 @@
+"""Studies of the two-player game, see `train.rlad`."""
