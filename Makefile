@@ -39,7 +39,7 @@ clean: ## remove the environment, caches and builds (runs/ stays)
 	rm -rf .venv .cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): pyproject.toml $(wildcard constraints/*.txt)
+$(STAMP): pyproject.toml $(wildcard constraints/py3*.txt)
 	@python=; \
 	for candidate in $(CANDIDATES); do \
 		if "$$candidate" -c '$(USABLE)' >/dev/null 2>&1; then python=$$candidate; break; fi; \

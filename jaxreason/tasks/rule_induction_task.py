@@ -1,6 +1,7 @@
 """Rule induction as a `Task`: prompts, terminators and rewards for the two-player game."""
 
 import dataclasses
+from functools import partial
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -48,14 +49,9 @@ def make_rule_induction(config: RuleInductionConfig, vocabulary: Vocabulary = Vo
         return concatenate([problem_tokens(config, vocabulary, problem), abstraction_tag])
 
     def solution_prompt(problem: Problem, abstraction: Sequence, bare: Bool[Array, ""]) -> Sequence:
-        hint = concatenate([abstraction_tag, _words(abstraction)])
+        hint = concatenate([abstraction_tag, _words(vocabulary, abstraction)])
         hint = dataclasses.replace(hint, mask=hint.mask & ~bare)
         return concatenate([problem_tokens(config, vocabulary, problem), hint, solution_tag])
-
-    def _words(abstraction: Sequence) -> Sequence:
-        stops = jnp.array([vocabulary.id_of(SOLUTION), vocabulary.eos_id])
-        is_stop = (abstraction.tokens[..., None] == stops).any(-1)
-        return dataclasses.replace(abstraction, mask=abstraction.mask & ~is_stop)
 
     def abstraction(problem: Problem) -> Sequence:
         return concatenate([abstraction_tokens(config, vocabulary, problem), solution_tag])
@@ -72,22 +68,8 @@ def make_rule_induction(config: RuleInductionConfig, vocabulary: Vocabulary = Vo
         truth = jnp.where(problem.answer.mask, problem.answer.digits, -1)
         return (valid & (values == truth).all()).astype(jnp.float32)
 
-    def abstraction_is_right(problem: Problem, abstraction: Sequence) -> Bool[Array, ""]:
-        words = compact(_words(abstraction))
-        rule, valid = parse_abstraction(config, vocabulary, words)
-        probes = probe_lists(config.list_length, config.width)
-        return valid & same_function(config.primitives, rule, problem.rule, probes)
-
-    def follows(abstraction: Sequence, solution: Sequence) -> Bool[Array, ""]:
-        said, valid = parse_abstraction(config, vocabulary, compact(_words(abstraction)))
-        done = parse_steps(config, vocabulary, compact(solution))
-        return valid & (said == done).all()
-
-    def leaks(problem: Problem, abstraction: Sequence) -> Bool[Array, ""]:
-        return holds_digits(vocabulary, compact(abstraction), problem.answer)
-
     def withheld_prompt(abstraction: Sequence) -> Sequence:
-        return concatenate([abstraction_tag, _words(abstraction), solution_tag])
+        return concatenate([abstraction_tag, _words(vocabulary, abstraction), solution_tag])
 
     return Task(
         sample=lambda key, split: sample(config, key, split),
@@ -97,12 +79,41 @@ def make_rule_induction(config: RuleInductionConfig, vocabulary: Vocabulary = Vo
         solution=solution,
         answer=answer,
         reward=reward,
-        abstraction_is_right=abstraction_is_right,
-        follows=follows,
-        leaks=leaks,
+        abstraction_is_right=partial(_is_right, config, vocabulary),
+        follows=partial(_follows, config, vocabulary),
+        leaks=partial(_leaks, vocabulary),
         withheld_prompt=withheld_prompt,
         abstraction_stops=(vocabulary.id_of(SOLUTION), vocabulary.eos_id),
         solution_stops=(vocabulary.eos_id,),
         abstraction_length=2 * config.max_steps,
         solution_length=config.max_steps * (2 + config.width) + 2 + config.width,
     )
+
+
+def _words(vocabulary: Vocabulary, abstraction: Sequence) -> Sequence:
+    """Leaves out what ends an abstraction."""
+    stops = jnp.array([vocabulary.id_of(SOLUTION), vocabulary.eos_id])
+    is_stop = (abstraction.tokens[..., None] == stops).any(-1)
+    return dataclasses.replace(abstraction, mask=abstraction.mask & ~is_stop)
+
+
+def _is_right(
+    config: RuleInductionConfig, vocabulary: Vocabulary, problem: Problem, abstraction: Sequence
+) -> Bool[Array, ""]:
+    words = compact(_words(vocabulary, abstraction))
+    rule, valid = parse_abstraction(config, vocabulary, words)
+    probes = probe_lists(config.list_length, config.width)
+    return valid & same_function(config.primitives, rule, problem.rule, probes)
+
+
+def _follows(
+    config: RuleInductionConfig, vocabulary: Vocabulary, abstraction: Sequence, solution: Sequence
+) -> Bool[Array, ""]:
+    words = compact(_words(vocabulary, abstraction))
+    said, valid = parse_abstraction(config, vocabulary, words)
+    done = parse_steps(config, vocabulary, compact(solution))
+    return valid & (said == done).all()
+
+
+def _leaks(vocabulary: Vocabulary, problem: Problem, abstraction: Sequence) -> Bool[Array, ""]:
+    return holds_digits(vocabulary, compact(abstraction), problem.answer)
