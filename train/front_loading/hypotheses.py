@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import stdtrit
 
 from train.front_loading.grid import Cell
+from train.intervals import seed_interval
 
 Scores = Mapping[Cell, Mapping[str, float]]
 Expected = Literal["positive", "negative", "none", "unknown"]
@@ -280,14 +280,12 @@ def paired_interval(differences: Sequence[float]) -> tuple[float, float, float]:
         >>> [round(value, 3) for value in paired_interval([1.0, 2.0, 3.0])]
         [2.0, -0.484, 4.484]
     """
-    count = len(differences)
-    if count == 0:
+    if len(differences) == 0:
         return math.nan, -math.inf, math.inf
-    mean = float(np.mean(differences))
-    if count == 1:
-        return mean, -math.inf, math.inf
-    half = float(stdtrit(count - 1, 0.975)) * float(np.std(differences, ddof=1)) / math.sqrt(count)
-    return mean, mean - half, mean + half
+    if len(differences) == 1:
+        return float(differences[0]), -math.inf, math.inf
+    found = seed_interval(differences)
+    return found.mean, found.low, found.high
 
 
 def _verdict(expected: Expected, low: float, high: float, margin: float) -> str:
