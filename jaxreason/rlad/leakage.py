@@ -3,13 +3,12 @@
 import re
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key, PyTree
 
 from jaxreason.checks import check_shape, check_that
 from jaxreason.model import ModelConfig, Params
-from jaxreason.rlad.play import fold
-from jaxreason.rollout import Sampling, generate
+from jaxreason.rlad.play import write_solutions
+from jaxreason.rollout import Sampling
 from jaxreason.sequences import Sequence
 from jaxreason.tasks import Task
 
@@ -67,23 +66,12 @@ def find_leaks(
     """
     check_that(samples >= 1, f"samples must be 1 or more; got {samples}.")
     (count,) = check_shape("keys", keys, ("problem",))
-    _, slots, _ = check_shape("abstractions", abstractions.tokens, (count, "abstraction", "time"))
+    check_shape("abstractions", abstractions.tokens, (count, "abstraction", "time"))
     prompts = jax.vmap(jax.vmap(task.withheld_prompt))(abstractions)
-    prompts = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, :, None], samples, axis=2), prompts)
-    row_keys = jax.vmap(lambda key: jax.random.split(key, slots * samples))(keys)
-    rollout = generate(
-        model,
-        params,
-        fold(prompts, 3),
-        row_keys.reshape(-1),
-        max_new_tokens=task.solution_length,
-        stop_tokens=task.solution_stops,
-        sampling=sampling,
+    _, _, rewards = write_solutions(
+        task, model, params, problems, prompts, keys, solutions=samples, sampling=sampling
     )
-    shape = (count, slots, samples)
-    written = jax.tree.map(lambda leaf: leaf.reshape(*shape, -1), rollout.completion)
-    reward_of = jax.vmap(jax.vmap(jax.vmap(task.reward, (None, 0)), (None, 0)))
-    return (reward_of(problems, written) > 0).any(-1)
+    return (rewards > 0).any(-1)
 
 
 def spells_answer(abstraction: str, answer: str) -> bool:

@@ -167,10 +167,45 @@ def solve(
         >>> rewards.shape
         (3, 1, 5)
     """
-    count, slots = check_shape("bare", bare, ("problem", "abstraction"))
+    count, _ = check_shape("bare", bare, ("problem", "abstraction"))
     check_shape("keys", keys, (count,))
     prompt_of = jax.vmap(jax.vmap(task.solution_prompt, (None, 0, 0)))
     prompts = prompt_of(problems, abstractions, bare)
+    return write_solutions(
+        task, config, params, problems, prompts, keys, solutions=solutions, sampling=sampling
+    )
+
+
+def write_solutions(
+    task: Task,
+    config: ModelConfig,
+    params: Params,
+    problems: PyTree,
+    prompts: Sequence,
+    keys: Key[Array, "problem"],
+    *,
+    solutions: int,
+    sampling: Sampling,
+) -> tuple[Sequence, Rollout, Float[Array, "problem abstraction solution"]]:
+    """Writes and checks solutions for given prompts of each problem; see `solve`.
+
+    Args:
+        task: The family of problems.
+        config: The solution generator's shape.
+        params: Its parameters.
+        problems: Problems with one batch axis.
+        prompts: Prompts `[problem, abstraction]`.
+        keys: One key for each problem.
+        solutions: How many for each prompt; static.
+        sampling: The distribution to draw from; static.
+
+    Returns:
+        Prompts, what was written, and the rewards, `[problem, abstraction, solution]`.
+
+    Example:
+        See `solve`, which calls it.
+    """
+    count, slots = prompts.tokens.shape[:2]
     prompts = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, :, None], solutions, axis=2), prompts)
     row_keys = jax.vmap(lambda key: jax.random.split(key, slots * solutions))(keys)
     rollout = generate(

@@ -142,46 +142,35 @@ def ablations(cells: Cells, folder: Path) -> str:
 
 def controls(cells: Cells, folder: Path) -> str:
     """Study 4: whose abstraction helps."""
-    scores = cells["controls"]["scores"]
-    rows = [
-        [
-            SPLIT_TITLES[split],
-            TITLES[arm],
-            *(points(seed_interval(by[control]["success"])) for control in CONTROL_TITLES),
-            difference(by["partner"]["success"], by["generic"]["success"]),
-        ]
-        for arm, splits in scores.items()
-        for split, by in splits.items()
-    ]
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
-    _control_bars(figure, {TITLES[arm]: splits["new_instances"] for arm, splits in scores.items()})
-    figure.savefig(folder / "controls.png", dpi=120)
-    header = ("problems", "solver", *CONTROL_TITLES.values(), "partner's - generic")
-    return "\n\n".join(
-        ["Success of one sample given RLAD's generator's abstractions:", table(header, rows)]
-    )
+    scores = {TITLES[arm]: splits for arm, splits in cells["controls"]["scores"].items()}
+    told = "Success of one sample given RLAD's generator's abstractions:"
+    _control_figure(scores, folder / "controls.png")
+    return f"{told}\n\n{_control_table(scores, 'solver', 'generic')}"
 
 
 def weak_to_strong(cells: Cells, folder: Path) -> str:
     """Study 5: a larger solver with the small proposer's abstractions."""
-    scores = cells["weak_to_strong"]["scores"]
+    found = cells["weak_to_strong"]["scores"]
+    scores = {f"{TITLES[arm]}'s generator": splits for arm, splits in found.items()}
+    told = "Success of one sample of a larger solver that played no game:"
+    _control_figure(scores, folder / "weak_to_strong.png")
+    return f"{told}\n\n{_control_table(scores, 'abstractions', 'none')}"
+
+
+def _control_table(scores: dict[str, dict], who: str, against: str) -> str:
+    """Returns success under every control, and the partner's less another's."""
     rows = [
         [
             SPLIT_TITLES[split],
-            f"{TITLES[arm]}'s generator",
+            name,
             *(points(seed_interval(by[control]["success"])) for control in CONTROL_TITLES),
-            difference(by["partner"]["success"], by["none"]["success"]),
+            difference(by["partner"]["success"], by[against]["success"]),
         ]
-        for arm, splits in scores.items()
+        for name, splits in scores.items()
         for split, by in splits.items()
     ]
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
-    _control_bars(figure, {TITLES[arm]: splits["new_instances"] for arm, splits in scores.items()})
-    figure.savefig(folder / "weak_to_strong.png", dpi=120)
-    header = ("problems", "abstractions", *CONTROL_TITLES.values(), "with - none")
-    return "\n\n".join(
-        ["Success of one sample of a larger solver that played no game:", table(header, rows)]
-    )
+    last = f"its partner's less {CONTROL_TITLES[against]}"
+    return table(("problems", who, *CONTROL_TITLES.values(), last), rows)
 
 
 def _cost(cell: dict, split: str, m: int, k: int) -> np.ndarray:
@@ -319,17 +308,20 @@ def _curve_figure(cells: Cells, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _control_bars(figure: Figure, by_solver: dict[str, dict[str, Any]]) -> None:
+def _control_figure(scores: dict[str, dict], path: Path) -> None:
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
     axes = figure.subplots()
-    width = 0.8 / len(by_solver)
-    for number, (name, by) in enumerate(by_solver.items()):
+    width = 0.8 / len(scores)
+    for number, (name, splits) in enumerate(scores.items()):
+        by = splits["new_instances"]
         found = [seed_interval(by[control]["success"]) for control in CONTROL_TITLES]
         means = np.array([100 * each.mean for each in found])
         errors = np.array([[100 * each.low, 100 * each.high] for each in found]).T
-        place = np.arange(len(found)) + (number - (len(by_solver) - 1) / 2) * width
+        place = np.arange(len(found)) + (number - (len(scores) - 1) / 2) * width
         bars = np.abs(errors - means)
         axes.bar(place, means, width * 0.9, yerr=bars, color=COLORS[number], label=name, capsize=2)
     axes.set_xticks(np.arange(len(CONTROL_TITLES)), list(CONTROL_TITLES.values()), fontsize=9)
     axes.set_ylabel("solved with one sample, %", fontsize=9)
     axes.legend(fontsize=8)
     axes.grid(axis="y", alpha=0.3)
+    figure.savefig(path, dpi=120)
