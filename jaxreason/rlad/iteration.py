@@ -127,11 +127,11 @@ def play_round(
     both = jax.vmap(jax.random.split)(keys)
     if problems is None:
         problems = jax.vmap(lambda key: task.sample(key, "train"))(both[:, 0])
-    models = (players[0].model if state.abstraction is not None else players[1].model,)
+    writer = players[1] if state.abstraction is None else players[0]
     sampling = Sampling(temperature=config.temperature)
     played = play(
         task,
-        (*models, players[1].model),
+        (writer.model, players[1].model),
         state.params,
         problems,
         both[:, 1],

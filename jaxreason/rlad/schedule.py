@@ -8,7 +8,6 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreason.checks import check_shape
 from jaxreason.rlad.config import OFFLINE, GameConfig
-from jaxreason.rlad.credit import Credit
 from jaxreason.rlad.iteration import iterate, judge, means, play_round, proposals
 from jaxreason.rlad.metrics import game_metrics
 from jaxreason.rlad.players import GameState, Player
@@ -198,7 +197,6 @@ def _offline_turn(
     def gather(_: None, one: tuple[Array, PyTree]) -> tuple[None, tuple[Proposals, Metrics]]:
         keys, problems = one
         played, leaked = play_round(config, task, players, state, keys, problems=problems)
-        credit: Credit
         credit, leaked = judge(config, task, played, leaked=leaked)
         measured = game_metrics(
             task, played, credit, leaked=leaked, solution_group=config.solution_group

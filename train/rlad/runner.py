@@ -164,28 +164,31 @@ class Runner:
         return state, curves
 
     def _players(self, arm: str) -> tuple[Params, Params]:
-        """Returns what writes abstractions and what solves, after an arm's game.
-
-        One policy has no generator of its own: it is given the warm start's abstractions.
-        """
+        """Returns what writes abstractions and what solves, after an arm's game."""
         if arm == WARM:
             return self._warm("abstraction"), self._warm("solution")
-        state, _ = self._train(arm)
+        return self._pair(arm, self._train(arm)[0])
+
+    def _pair(self, arm: str, state: GameState) -> tuple[Params, Params]:
+        """One policy has no generator of its own: it is given the warm start's abstractions."""
         generator, solver = state.params
         return (self._warm("abstraction") if arm == GRPO else generator), solver
 
     # --- measuring ----------------------------------------------------------------------------
 
     def _arm(self, arm: str) -> dict[str, Any]:
-        outcome: dict[str, Any] = {"scores": self._scores(self._players(arm))}
-        if arm != WARM:
-            _, curves = self._train(arm)
-            game = game_of(self._config, arm)
-            generated = [curves.get(f"{part}/generated") for part in ("abstraction", "solution")]
-            per_problem = sum(np.mean(each) for each in generated if each)
-            tokens = per_problem * game.problems * self._config.iterations
-            outcome |= {"game": as_json(game), "curves": curves, "generated_tokens": tokens}
-        return outcome
+        if arm == WARM:
+            return {"scores": self._scores(self._players(arm))}
+        state, curves = self._train(arm)
+        game = game_of(self._config, arm)
+        generated = [curves.get(f"{part}/generated") for part in ("abstraction", "solution")]
+        per_problem = sum(np.mean(each) for each in generated if each)
+        return {
+            "scores": self._scores(self._pair(arm, state)),
+            "game": as_json(game),
+            "curves": curves,
+            "generated_tokens": per_problem * game.problems * self._config.iterations,
+        }
 
     def _scores(self, players: tuple[Params, Params], **changed: int) -> dict[str, Any]:
         """Measures a pair on all splits, one number for each seed."""

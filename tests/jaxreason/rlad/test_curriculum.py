@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxreason.rlad import ProblemPool, draw_problems, make_pool, pool_weights, raises_success
+from jaxreason.rlad import (
+    ProblemPool,
+    draw_problems,
+    make_pool,
+    pool_weights,
+    raises_success,
+    solve,
+)
+from jaxreason.rollout import Sampling
 
 RATES = jnp.array([0.0, 0.1, 0.125, 0.5, 0.75, 1.0])
 POOL = ProblemPool(jax.random.split(jax.random.key(0), 6), RATES)
@@ -63,17 +71,21 @@ def test_rates_are_those_of_solving_without_an_abstraction(task, model, params):
     assert 0 < expected.sum() < 12
 
 
-def test_an_abstraction_is_useful_if_it_raises_success(task, model, params):
-    """Right with the problem's own rule in the prompt only: the reward looks at nothing else."""
-    keys = jax.random.split(jax.random.key(0), 4)
+def test_an_abstraction_is_useful_if_it_raises_success_strictly(lottery, task, model, params):
+    """The same solutions written and compared here; equal success is no rise."""
+    keys = jax.random.split(jax.random.key(0), 8)
     problems = jax.vmap(lambda key: task.sample(key, "train"))(keys)
-    abstractions = jax.tree.map(lambda leaf: leaf[:, None], jax.vmap(task.abstraction)(problems))
-    find = partial(raises_success, task, model, params[0], problems, abstractions, keys)
-    for reward in (0.0, 1.0):
-        rigged = partial(raises_success, dataclasses.replace(task, reward=lambda *_, r=reward: r))
-        kept = rigged(model, params[0], problems, abstractions, keys, samples=2)
-        assert not kept.any()  # equal success with and without is no rise
-    assert find(samples=2, margin=-2.0).all()
+    right = jax.vmap(task.abstraction)(problems)
+    given = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3, axis=1), right)
+    bare = jnp.broadcast_to(jnp.array([False, False, True]), (8, 3))
+    _, _, rewards = solve(
+        lottery, model, params[0], problems, given, bare, keys, solutions=4, sampling=Sampling()
+    )
+    success = np.asarray(rewards.mean(-1))
+    abstractions = jax.tree.map(lambda leaf: leaf[:, :2], given)
+    kept = raises_success(lottery, model, params[0], problems, abstractions, keys, samples=4)
+    np.testing.assert_array_equal(kept, success[:, :2] > success[:, 2:])
+    assert (success[:, :2] == success[:, 2:]).any() and kept.any() and not kept.all()
 
 
 @pytest.mark.usefixtures("as_users_run_it")

@@ -20,19 +20,21 @@ from train.rlad.runner import Runner
 ARMS = tuple(CHANGES)
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    return tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("runs")
-
-
 def run_program(folders, *arguments):
     results, run_dir = folders
     main([*arguments, "--config=rlad_tiny", f"--results={results}", f"--run-dir={run_dir}"])
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Results and checkpoints of two studies that have run to their end."""
+    both = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("runs")
+    run_program(both, "single_policy", "controls")
+    return both
+
+
 def test_studies_run_and_are_kept(folders, capsys):
     results, _ = folders
-    run_program(folders, "single_policy", "controls")
     for study in ("single_policy", "controls"):
         assert (results / f"{study}.md").read_text().count("|") > 10
         assert (results / f"{study}.png").stat().st_size > 5_000
@@ -56,7 +58,6 @@ def test_every_study_can_be_told(folders, study, tmp_path):
     assert (tmp_path / f"{study}.png").stat().st_size > 5_000
 
 
-@pytest.mark.usefixtures("folders")
 def test_cells_have_one_number_a_seed(folders):
     cell = json.loads((folders[0] / "cells" / "rlad.json").read_text())
     for split in ("new_instances", "new_compositions", "hard"):

@@ -11,6 +11,7 @@ import pytest
 from configs.studies.rlad_tiny import CONFIG
 from jaxreason.model import init
 from jaxreason.tasks import decode
+from train.rlad import world
 from train.rlad.world import (
     document,
     make_task,
@@ -92,10 +93,15 @@ def test_seeds_side_by_side_are_seeds_alone():
     jax.tree.map(lambda a, b: check(a[1], b), together, alone)
 
 
-def test_the_filter_weighs_documents_by_what_they_are_good_for():
+@pytest.mark.parametrize("useful", [True, False])
+def test_the_filter_keeps_what_raises_success(useful, monkeypatch):
+    """Every third document, by a stand-in for the judge; all of them if none is useful."""
+
+    def judge(task, model, params, problems, abstractions, keys, **_):
+        return ((jnp.arange(len(keys)) % 3 == 0) & useful)[:, None]
+
+    monkeypatch.setattr(world, "raises_success", judge)
     params = init(WORLD.model, jax.random.key(0))
-    find = jax.jit(partial(useful_documents, WORLD, WORLD.model))
-    keys, weights = find(params, jax.random.key(3))
-    assert len(keys) == len(weights)
-    # A model that solves nothing finds no abstraction useful: then all are kept.
-    assert set(np.unique(weights)) <= {0.0, -np.inf} and jnp.isfinite(weights).any()
+    keys, weights = useful_documents(WORLD, WORLD.model, params, jax.random.key(3))
+    expected = np.where((np.arange(len(keys)) % 3 == 0) | (not useful), 0.0, -np.inf)
+    np.testing.assert_array_equal(weights, expected)
