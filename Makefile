@@ -13,8 +13,8 @@ STAMP := .venv/.made$(if $(PYTHON),-by$(subst /,_,$(PYTHON)))
 # Names on the path may not run (a version manager's stand-ins), and some Pythons lack venv's parts.
 CANDIDATES := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 USABLE := import sys, ensurepip, ssl, venv; sys.exit(sys.version_info < (3, 11))
-# Test processes; each traces and loads for itself, which on two cores costs more than it gains.
-WORKERS ?= 0
+# Test processes. A file is not shared between them: each would compile its programs for itself.
+WORKERS ?= 2
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ demo: $(STAMP) ## run the whole job on a small scale and write runs/demo/report.
 test: $(STAMP) ## check the code and run every test and every example
 	@lint=0; $(MAKE) --no-print-directory lint || lint=$$?; \
 	echo "$(BIN)/python -m pytest"; \
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal; \
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile; \
 	exit $$lint
 
 lint: $(STAMP) ## check style and types

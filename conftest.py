@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import hypothesis
@@ -70,11 +71,12 @@ def _few_programs():
 
 @pytest.fixture
 def compilations():
-    """A list that grows by one name with every program that is compiled."""
-    events = []
+    """A list that grows by one duration with every program that this thread compiles."""
+    events, thread = [], threading.get_ident()
 
     def listen(event, duration, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
+        mine = threading.get_ident() == thread  # not what an earlier test left running
+        if mine and event == "/jax/core/compile/backend_compile_duration":
             events.append(duration)
 
     jax.monitoring.register_event_duration_secs_listener(listen)

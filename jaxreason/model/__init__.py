@@ -1,6 +1,6 @@
 """The decoder: its config, forward pass, key-value cache and token log-probabilities."""
 
-from jaxreason.model.cache import KVCache, decode_step, prefill
+from jaxreason.model.cache import KVCache, decode_step, extend, prefill, read_prompts
 from jaxreason.model.config import ModelConfig
 from jaxreason.model.log_probs import TokenScores, score_hidden, score_logits, token_log_probs
 from jaxreason.model.transformer import (
@@ -22,6 +22,7 @@ __all__ = [
     "TokenScores",
     "attention_mask",
     "decode_step",
+    "extend",
     "forward",
     "hidden_states",
     "init",
@@ -29,6 +30,7 @@ __all__ = [
     "num_parameters",
     "positions_of",
     "prefill",
+    "read_prompts",
     "score_hidden",
     "score_logits",
     "token_log_probs",

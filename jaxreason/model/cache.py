@@ -1,4 +1,4 @@
-"""The key-value cache: prefill it with prompts, then decode one token at a time."""
+"""The key-value cache: prefill it with prompts, then decode or read on."""
 
 import dataclasses
 from typing import Any, no_type_check
@@ -20,7 +20,8 @@ class KVCache:
     """Keys and values of the tokens so far; slots are shared by the rows, positions are not.
 
     Attributes:
-        layers: Each layer's keys and values, `[batch, slot, kv_head, head_dim]`.
+        layers: Each layer's keys, `[batch, kv_head, head_dim, slot]`, and values,
+            `[batch, kv_head, slot, head_dim]`.
         valid: Which slots hold a token, `[batch, slot]`; padding in prompts never becomes one.
         next_slot: The slot that the next token takes, `[]`.
         next_position: The position that the next token of each row has, `[batch]`.
@@ -30,6 +31,73 @@ class KVCache:
     valid: Bool[Array, "..."]
     next_slot: Int[Array, "..."]
     next_position: Int[Array, "..."]
+
+    def repeat(self, times: int) -> "KVCache":
+        """Returns a cache with each row `times` times, side by side.
+
+        Example:
+            >>> one = jnp.ones((1,), jnp.int32)
+            >>> KVCache((), jnp.ones((1, 8), bool), jnp.array(1), one).repeat(3).valid.shape
+            (3, 8)
+        """
+        rows = (self.layers, self.valid, self.next_position)
+        layers, valid, next_position = jax.tree.map(lambda leaf: jnp.repeat(leaf, times, 0), rows)
+        return KVCache(layers, valid, self.next_slot, next_position)
+
+
+def read_prompts(
+    config: ModelConfig,
+    params: Params,
+    tokens: Int[Array, "batch time"],
+    mask: Bool[Array, "batch time"],
+    *,
+    num_slots: int,
+) -> tuple[Float[Array, "batch dim"], KVCache]:
+    """Reads prompts and returns the hidden state of each one's last token, with the cache.
+
+    Args:
+        config: The decoder's shape.
+        params: From `init`.
+        tokens: Prompts, padded anywhere.
+        mask: Which tokens count; at least one in each row.
+        num_slots: Size of the cache: the prompts' padded length plus the tokens to come.
+
+    Returns:
+        Hidden states and cache.
+
+    Raises:
+        ValueError: If shapes disagree or the cache is shorter than the prompts.
+
+    Example:
+        See `prefill`, which calls it.
+    """
+    batch, time = check_shape("tokens", tokens, ("batch", "time"))
+    check_shape("mask", mask, (batch, time))
+    check_that(
+        num_slots >= time,
+        f"num_slots must be at least the prompts' {time} tokens; got {num_slots}.",
+    )
+    segment_ids = mask.astype(jnp.int32)
+    # As flax types it, the result may be variables too.
+    output: Any = Decoder(config).apply(
+        {"params": params}, tokens, positions_of(segment_ids), attention_mask(segment_ids)
+    )
+    hidden, written = output
+    room, whole = (0, num_slots - time), (0, 0)
+    last = time - 1 - jnp.argmax(mask[:, ::-1], axis=-1)
+    cache = KVCache(
+        layers=tuple(
+            (
+                jnp.pad(keys, (whole, whole, whole, room)),
+                jnp.pad(values, (whole, whole, room, whole)),
+            )
+            for keys, values in written
+        ),
+        valid=jnp.pad(mask, (whole, room)),
+        next_slot=jnp.array(time, jnp.int32),
+        next_position=mask.sum(-1, dtype=jnp.int32),
+    )
+    return hidden[jnp.arange(batch), last], cache
 
 
 def prefill(
@@ -64,26 +132,56 @@ def prefill(
         >>> logits.shape, int(cache.next_slot)
         ((1, 512), 3)
     """
+    hidden, cache = read_prompts(config, params, tokens, mask, num_slots=num_slots)
+    return unembed(config, params, hidden), cache
+
+
+def extend(
+    config: ModelConfig,
+    params: Params,
+    tokens: Int[Array, "batch time"],
+    mask: Bool[Array, "batch time"],
+    cache: KVCache,
+) -> tuple[Float[Array, "batch time dim"], KVCache]:
+    """Reads tokens that follow those of a cache; returns their hidden states and the longer cache.
+
+    Args:
+        config: The decoder's shape.
+        params: From `init`.
+        tokens: What follows, padded anywhere.
+        mask: Which tokens count.
+        cache: From `prefill`, `read_prompts` or an earlier step, with slots to spare.
+
+    Returns:
+        Hidden states, those of padding mean nothing, and the new cache; under `jit` with the cache
+        donated or carried in a loop the update happens in place.
+
+    Raises:
+        ValueError: If shapes disagree.
+
+    Example:
+        See `decode_step`, which calls it with one token.
+    """
     batch, time = check_shape("tokens", tokens, ("batch", "time"))
     check_shape("mask", mask, (batch, time))
-    check_that(
-        num_slots >= time,
-        f"num_slots must be at least the prompts' {time} tokens; got {num_slots}.",
+    slots = check_shape("cache.valid", cache.valid, (batch, "slot"))[1]
+    segment_ids, write = mask.astype(jnp.int32), jax.lax.dynamic_update_slice_in_dim
+    before = jnp.broadcast_to(cache.valid[:, None], (batch, time, slots))
+    output: Any = Decoder(config).apply(
+        {"params": params},
+        tokens,
+        cache.next_position[:, None] + positions_of(segment_ids),
+        write(before, attention_mask(segment_ids), cache.next_slot, 2),
+        cache.layers,
+        cache.next_slot,
     )
-    segment_ids = mask.astype(jnp.int32)
-    positions = positions_of(segment_ids)
-    hidden, written = Decoder(config).apply(
-        {"params": params}, tokens, positions, attention_mask(segment_ids)
+    hidden, layers = output
+    return hidden, KVCache(
+        layers,
+        write(cache.valid, mask, cache.next_slot, 1),
+        cache.next_slot + time,
+        cache.next_position + mask.sum(-1, dtype=jnp.int32),
     )
-    room = ((0, 0), (0, num_slots - time))
-    last = time - 1 - jnp.argmax(mask[:, ::-1], axis=-1)
-    cache = KVCache(
-        layers=jax.tree.map(lambda leaf: jnp.pad(leaf, (*room, (0, 0), (0, 0))), written),
-        valid=jnp.pad(mask, room),
-        next_slot=jnp.array(time, jnp.int32),
-        next_position=mask.sum(-1, dtype=jnp.int32),
-    )
-    return unembed(config, params, hidden[jnp.arange(batch), last]), cache
 
 
 def decode_step(
@@ -98,8 +196,7 @@ def decode_step(
         cache: From `prefill` or an earlier step, with a slot to spare.
 
     Returns:
-        Logits and the new cache; under `jit` with the cache donated or carried in a loop the
-        update happens in place.
+        Logits and the new cache, see `extend`.
 
     Raises:
         ValueError: If shapes disagree.
@@ -115,18 +212,7 @@ def decode_step(
         >>> logits.shape, cache.valid.shape
         ((1, 512), (1, 8))
     """
-    (batch,) = check_shape("tokens", tokens, ("batch",))
-    num_slots = check_shape("cache.valid", cache.valid, (batch, "slot"))[1]
-    valid = cache.valid | (jnp.arange(num_slots) == cache.next_slot)
-    # As flax types it, the result may be variables too.
-    output: Any = Decoder(config).apply(
-        {"params": params},
-        tokens[:, None],
-        cache.next_position[:, None],
-        valid[:, None, :],
-        cache.layers,
-        cache.next_slot,
-    )
-    hidden, layers = output
-    cache = KVCache(layers, valid, cache.next_slot + 1, cache.next_position + 1)
+    check_shape("tokens", tokens, ("batch",))
+    fed = tokens[:, None]
+    hidden, cache = extend(config, params, fed, jnp.ones(fed.shape, bool), cache)
     return unembed(config, params, hidden[:, 0]), cache

@@ -328,24 +328,24 @@ def _learns(config: GameConfig, part: str, learners: tuple[str, ...]) -> bool:
 
 
 def _samples(config: GameConfig, played: Play, credit: Credit) -> tuple[Samples, Samples]:
-    """Returns what the abstraction and the solution generator learn from, `[batch]`."""
+    """Returns what the abstraction and the solution generator learn from."""
     count = config.abstractions
     proposed = Samples(
         prompts=played.abstraction_prompts,
-        rollout=played.abstractions,
-        advantages=credit.abstraction_advantages[:, :count],
-        earning=credit.abstraction_earning[:, :count],
-        kept=credit.abstraction_kept[:, :count],
+        rollout=fold(played.abstractions, 2),
+        advantages=credit.abstraction_advantages[:, :count].reshape(-1),
+        earning=credit.abstraction_earning[:, :count].reshape(-1),
+        kept=credit.abstraction_kept[:, :count].reshape(-1),
         part="abstraction",
         estimator=config.abstraction_estimator,
     )
     solved = Samples(
-        prompts=played.solution_prompts,
-        rollout=played.solutions,
-        advantages=credit.solution_advantages,
-        earning=credit.solution_earning,
-        kept=credit.solution_kept,
+        prompts=fold(played.solution_prompts, 2),
+        rollout=fold(played.solutions, 3),
+        advantages=credit.solution_advantages.reshape(-1),
+        earning=credit.solution_earning.reshape(-1),
+        kept=credit.solution_kept.reshape(-1),
         part="solution",
         estimator=config.solution_estimator,
     )
-    return fold(proposed, 2), fold(solved, 3)
+    return proposed, solved

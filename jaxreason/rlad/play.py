@@ -22,9 +22,9 @@ class Play:
 
     Attributes:
         problems: The problems, `[problem]`.
-        abstraction_prompts: `[problem, abstraction]`; there may be none.
+        abstraction_prompts: `[problem]`.
         abstractions: What the abstraction generator wrote, `[problem, abstraction]`.
-        solution_prompts: `[problem, abstraction + bare, solution]`.
+        solution_prompts: `[problem, abstraction + bare]`.
         solutions: What the solution generator wrote, `[problem, abstraction + bare, solution]`.
         rewards: 1.0 where the answer is right, `[problem, abstraction + bare, solution]`.
         bare: Which slots had no abstraction, `[problem, abstraction + bare]`; the last ones.
@@ -84,7 +84,7 @@ def propose(
         sampling: The distribution to draw from; static.
 
     Returns:
-        Prompts and what was written, `[problem, abstraction]`.
+        Prompts, `[problem]`, and what was written, `[problem, abstraction]`.
 
     Raises:
         ValueError: If `keys` has not one axis, or no abstraction is asked for.
@@ -105,15 +105,15 @@ def propose(
     (count,) = check_shape("keys", keys, ("problem",))
     check_that(abstractions >= 1, f"abstractions must be 1 or more; got {abstractions}.")
     prompts = jax.vmap(task.abstraction_prompt)(problems)
-    prompts = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], abstractions, axis=1), prompts)
     row_keys = jax.vmap(lambda key: jax.random.split(key, abstractions))(keys)
     rollout = generate(
         config,
         params,
-        fold(prompts, 2),
+        prompts,
         row_keys.reshape(-1),
         max_new_tokens=task.abstraction_length,
         stop_tokens=task.abstraction_stops,
+        samples=abstractions,
         sampling=sampling,
     )
     return prompts, unfold(rollout, (count, abstractions))
@@ -145,7 +145,8 @@ def solve(
         sampling: The distribution to draw from; static.
 
     Returns:
-        Prompts, what was written, and the rewards, `[problem, abstraction, solution]`.
+        Prompts, `[problem, abstraction]`; what was written, and the rewards, `[problem,
+        abstraction, solution]`.
 
     Raises:
         ValueError: If shapes disagree.
@@ -200,21 +201,22 @@ def write_solutions(
         sampling: The distribution to draw from; static.
 
     Returns:
-        Prompts, what was written, and the rewards, `[problem, abstraction, solution]`.
+        Prompts, `[problem, abstraction]`; what was written, and the rewards, `[problem,
+        abstraction, solution]`.
 
     Example:
         See `solve`, which calls it.
     """
     count, slots = prompts.tokens.shape[:2]
-    prompts = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, :, None], solutions, axis=2), prompts)
     row_keys = jax.vmap(lambda key: jax.random.split(key, slots * solutions))(keys)
     rollout = generate(
         config,
         params,
-        fold(prompts, 3),
+        fold(prompts, 2),
         row_keys.reshape(-1),
         max_new_tokens=task.solution_length,
         stop_tokens=task.solution_stops,
+        samples=solutions,
         sampling=sampling,
     )
     rollout = unfold(rollout, (count, slots, solutions))
@@ -283,11 +285,12 @@ def play(
         slots = jnp.minimum(jnp.arange(abstractions + bare), abstractions - 1)
         given = jax.tree.map(lambda leaf: leaf[:, slots], written.completion)
     else:
-        shapes = jax.eval_shape(lambda: write(bare))
+        prompts = jax.vmap(task.abstraction_prompt)(problems)
+        shapes = jax.eval_shape(lambda: write(bare)[1])
         empty = lambda leaf: jnp.zeros((count, 0, *leaf.shape[2:]), leaf.dtype)  # noqa: E731
-        prompts, written = jax.tree.map(empty, shapes)
-        withheld = shapes[1].completion
-        given = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), withheld)
+        written = jax.tree.map(empty, shapes)
+        withheld = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)  # noqa: E731
+        given = jax.tree.map(withheld, shapes.completion)
     is_bare = jnp.arange(abstractions + bare) >= abstractions
     is_bare = jnp.broadcast_to(is_bare, (count, abstractions + bare))
     solution_prompts, solved, rewards = solve(

@@ -40,7 +40,7 @@ class Samples:
     """What one part of the game gives to learn from.
 
     Attributes:
-        prompts: `[batch, time]`.
+        prompts: `[prompt, time]`; the batch has as many samples of each, side by side.
         rollout: What was written, `[batch, step]`.
         advantages: `[batch]`.
         earning: Whether a sample's reward counts, `[batch]`.
@@ -65,7 +65,7 @@ class Proposals:
     """Abstractions that the solver has scored: what the abstraction generator learns offline from.
 
     Attributes:
-        prompts: `[problem, abstraction]`.
+        prompts: `[problem]`.
         rollout: What was written, `[problem, abstraction]`.
         rewards: Success of the solutions under each, `[problem, abstraction]`.
         base: Success without an abstraction, `[problem]`.
@@ -253,8 +253,8 @@ def _kept_proposals(proposals: Proposals) -> PyTree:
 def _likelihood_loss(config: GameConfig, player: Player) -> _Loss:
     def loss(params: Params, batch: PyTree) -> tuple[WeightedSum, Metrics]:
         proposals, kept = batch
-        prompts, rollout = fold((proposals.prompts, proposals.rollout), 2)
-        scores = _score(config, player, params, prompts, rollout)
+        rollout = fold(proposals.rollout, 2)
+        scores = _score(config, player, params, proposals.prompts, rollout)
         mask = rollout.completion.mask
         share = WeightedSum(kept.sum(dtype=jnp.float32), jnp.float32(kept.size))
         return rejection_fine_tuning(scores.log_probs, kept.reshape(-1), mask), {
@@ -267,11 +267,10 @@ def _likelihood_loss(config: GameConfig, player: Player) -> _Loss:
 def _pairs(proposals: Proposals) -> PyTree:
     """Returns each problem's best and worst abstraction, and whether they differ."""
     best, worst, differ = best_and_worst(proposals.rewards, where=proposals.usable)
-    written = (proposals.prompts, proposals.rollout)
     take = lambda index: jax.tree.map(  # noqa: E731
-        lambda leaf: jax.vmap(lambda rows, at: rows[at])(leaf, index), written
+        lambda leaf: jax.vmap(lambda rows, at: rows[at])(leaf, index), proposals.rollout
     )
-    return take(best), take(worst), differ
+    return (proposals.prompts, take(best)), (proposals.prompts, take(worst)), differ
 
 
 def _preference_loss(config: GameConfig, player: Player, reference: Params) -> _Loss:

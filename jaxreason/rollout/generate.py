@@ -14,12 +14,14 @@ from jaxreason.model import (
     Params,
     TokenScores,
     decode_step,
+    extend,
     prefill,
+    read_prompts,
+    score_hidden,
     score_logits,
-    token_log_probs,
 )
 from jaxreason.rollout.sampling import Sampling, sample_token
-from jaxreason.sequences import Sequence, concatenate
+from jaxreason.sequences import Sequence
 
 
 @jax.tree_util.register_dataclass
@@ -59,26 +61,29 @@ def generate(
     *,
     max_new_tokens: int,
     stop_tokens: tuple[int, ...],
+    samples: int = 1,
     sampling: Sampling = Sampling(),
     pad_id: int = 0,
 ) -> Rollout:
     """Continues prompts until a stop token or `max_new_tokens`.
 
-    One program under `jit`: other prompts of the same padded shape compile nothing. Each row draws
-    from a key of its own, so its result does not depend on the batch around it or on sharding.
+    Each prompt is read once, however often it is continued. One program under `jit`: other prompts
+    of the same padded shape compile nothing. Each row draws from a key of its own, so its result
+    does not depend on the batch around it or on sharding.
 
     Args:
         config: The decoder's shape.
         params: From `model.init`.
         prompts: Prompts `[batch, time]`, padded anywhere, with at least one token each.
-        key: One key, or one for each row `[batch]`.
+        key: One key, or one for each completion `[batch * samples]`.
         max_new_tokens: The most tokens to generate; static.
         stop_tokens: Tokens that end a row; static, may be empty.
+        samples: Completions of each prompt, which stand side by side; static.
         sampling: The distribution to draw from; static.
         pad_id: Fills places after a stop token.
 
     Returns:
-        The rollout.
+        The rollout, `[batch * samples]`.
 
     Raises:
         ValueError: If shapes disagree or there is nothing to generate.
@@ -96,10 +101,12 @@ def generate(
     batch, time = check_shape("prompts.tokens", prompts.tokens, ("batch", "time"))
     check_shape("prompts.mask", prompts.mask, (batch, time))
     check_that(max_new_tokens >= 1, f"max_new_tokens must be 1 or more; got {max_new_tokens}.")
-    uniform = row_uniforms(key, batch, max_new_tokens)
+    check_that(samples >= 1, f"samples must be 1 or more; got {samples}.")
     logits, cache = prefill(
         config, params, prompts.tokens, prompts.mask, num_slots=time + max_new_tokens - 1
     )
+    logits, cache, batch = jnp.repeat(logits, samples, 0), cache.repeat(samples), batch * samples
+    uniform = row_uniforms(key, batch, max_new_tokens)
     stops = jnp.array(stop_tokens, jnp.int32)
 
     def draw(state: _State, logits: Array) -> _State:
@@ -183,16 +190,19 @@ def completion_log_probs(
 ) -> TokenScores:
     """Scores completions under the distribution that `generate` samples from.
 
+    Each prompt is read once, however many completions it has: the gradients of all of them flow
+    back through the one reading.
+
     Args:
         config: The decoder's shape.
         params: From `model.init`.
         prompts: The prompts, `[batch, time]`.
-        completion: What followed them, `[batch, step]`.
+        completion: What followed them, `[batch * samples, step]`, those of one prompt side by side.
         sampling: The distribution; static.
         chunk_size: Tokens whose logits exist at the same time.
 
     Returns:
-        `TokenScores` of shape `[batch, step]`; those of padding mean nothing.
+        `TokenScores` of shape `[batch * samples, step]`; those of padding mean nothing.
 
     Raises:
         ValueError: If shapes disagree.
@@ -202,18 +212,35 @@ def completion_log_probs(
         >>> config, sampling = ModelConfig(num_layers=1), Sampling(temperature=0.5)
         >>> def run(key):
         ...     params, tokens = init(config, key), jnp.array([[5, 6, 7]])
-        ...     sequence = Sequence(tokens, tokens > 0)
-        ...     return completion_log_probs(config, params, sequence, sequence, sampling=sampling)
+        ...     prompt, two = Sequence(tokens, tokens > 0), jnp.array([[8, 9], [9, 2]])
+        ...     return completion_log_probs(
+        ...         config, params, prompt, Sequence(two, two > 0), sampling=sampling)
         >>> jax.eval_shape(run, jax.random.key(0)).log_probs.shape
-        (1, 3)
+        (2, 2)
     """
-    whole = concatenate([prompts, completion])
-    return token_log_probs(
+    batch, time = check_shape("prompts.tokens", prompts.tokens, ("batch", "time"))
+    rows, steps = check_shape("completion.tokens", completion.tokens, ("batch * samples", "step"))
+    check_shape("completion.mask", completion.mask, (rows, steps))
+    samples = rows // max(batch, 1)
+    check_that(
+        samples * batch == rows,
+        f"every prompt must have as many completions; got {rows} for {batch} prompts.",
+    )
+    prompt, cache = read_prompts(
+        config, params, prompts.tokens, prompts.mask, num_slots=time + steps - 1
+    )
+    # The last token of a completion predicts nothing.
+    fed, mask = completion.tokens[:, :-1], completion.mask[:, :-1]
+    hidden, _ = extend(config, params, fed, mask, cache.repeat(samples))
+    first = jnp.repeat(prompt, samples, 0)[:, None]
+    places = jnp.where(jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True), jnp.arange(steps), 0)
+    last = jax.lax.cummax(places, axis=1)
+    before = jnp.take_along_axis(jnp.concatenate([first, hidden], 1), last[..., None], axis=1)
+    return score_hidden(
         config,
         params,
-        whole.tokens,
-        start=prompts.tokens.shape[-1],
-        segment_ids=whole.mask.astype(jnp.int32),
+        before,
+        completion.tokens,
         transform=sampling.transform,
         chunk_size=chunk_size,
     )

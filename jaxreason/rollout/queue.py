@@ -237,10 +237,14 @@ def _put_rows(cache: KVCache, row: Int[Array, "prompt"], prompts: KVCache) -> KV
     """Replaces rows of a cache by prompts; a row that is none of its own is dropped."""
     time = prompts.valid.shape[1]
     put = lambda array, new: array.at[row].set(new, mode="drop")  # noqa: E731
-    start = lambda array, new: array.at[row, :time].set(new, mode="drop")  # noqa: E731
+    keys = lambda array, new: array.at[row, ..., :time].set(new, mode="drop")  # noqa: E731
+    values = lambda array, new: array.at[row, :, :time].set(new, mode="drop")  # noqa: E731
     valid = jnp.pad(prompts.valid, ((0, 0), (0, cache.valid.shape[1] - time)))
     return KVCache(
-        layers=jax.tree.map(start, cache.layers, prompts.layers),
+        layers=tuple(
+            (keys(old[0], new[0]), values(old[1], new[1]))
+            for old, new in zip(cache.layers, prompts.layers, strict=True)
+        ),
         valid=put(cache.valid, valid),
         next_slot=cache.next_slot,
         next_position=put(cache.next_position, prompts.next_position),

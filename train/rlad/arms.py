@@ -9,7 +9,7 @@ from jaxreason.rlad import GameConfig, Player, iterations_per_round, updates_per
 from train.rlad.config import StudyConfig
 
 WARM, RLAD, GRPO = "warm", "rlad", "grpo"
-_TURNS = MappingProxyType({"problems": 32, "solutions": 2, "bare": 2, "schedule": "alternating"})
+_TURNS = MappingProxyType({"problems": 16, "solutions": 2, "bare": 2, "schedule": "alternating"})
 """Turns, with two solutions under each abstraction and four without: rates to compare."""
 
 CHANGES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(

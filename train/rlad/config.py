@@ -32,9 +32,9 @@ class WorldConfig:
 
     task: RuleInductionConfig = RuleInductionConfig()
     """Difficulty of the problems."""
-    model: ModelConfig = ModelConfig(vocab_size=64, dim=128, num_layers=3, hidden_dim=256)
+    model: ModelConfig = ModelConfig(vocab_size=64, dim=96, num_layers=2, hidden_dim=192)
     """Shape of both players."""
-    large: ModelConfig = ModelConfig(vocab_size=64, dim=192, num_layers=4, hidden_dim=512)
+    large: ModelConfig = ModelConfig(vocab_size=64, dim=128, num_layers=3, hidden_dim=256)
     """Shape of the larger solver of the weak-to-strong study."""
     teacher_error: float = 0.3
     """Share of the teacher's abstractions that name a wrong rule; worked solutions are right."""
@@ -56,13 +56,13 @@ class WorldConfig:
 class EvaluationConfig:
     """What is sampled from every pair of players."""
 
-    problems: int = 256
+    problems: int = 128
     """Held-out problems of each split."""
     abstractions: int = 16
     """Abstractions for each problem."""
-    solutions: int = 4
+    solutions: int = 2
     """Solutions under each abstraction."""
-    bare: int = 64
+    bare: int = 32
     """Solutions without an abstraction."""
     allocation_solutions: int = 16
     """Solutions under each abstraction in the study of how a budget is spent."""
@@ -86,7 +86,7 @@ class StudyConfig:
     world: WorldConfig = WorldConfig()
     """The world."""
     game: GameConfig = GameConfig(
-        problems=64,
+        problems=32,
         abstractions=8,
         solutions=1,
         solution_group="problem",
@@ -95,7 +95,7 @@ class StudyConfig:
         entropy_coef=0.003,
     )
     """The game of the arm `rlad`; other arms change one thing of it."""
-    iterations: int = 192
+    iterations: int = 96
     """Iterations of the game in every arm."""
     chunk: int = 16
     """Iterations that run as one program."""

@@ -108,13 +108,13 @@ class Runner:
 
     def _base(self, model: ModelConfig, name: str = "base") -> Params:
         train = partial(pretrain, self._config.world, model)
-        return self._cached(name, lambda: jax.vmap(lambda key: train(key)[0])(self._keys(0)))
+        return self._cached(name, lambda: _over_seeds(lambda key: train(key)[0])(self._keys(0)))
 
     def _warm(self, part: str) -> Params:
         """Returns the warm start of a part, or of both for one shared model."""
         base, model = self._base(self._config.world.model), self._config.world.model
         train = partial(warm_start, self._config.world, model, part=part)
-        tune = lambda: jax.vmap(lambda params, key: train(params, key)[0])(  # noqa: E731
+        tune = lambda: _over_seeds(lambda params, key: train(params, key)[0])(  # noqa: E731
             base, self._keys(1 + PARTS.index(part))
         )
         return self._cached(f"warm_{part}", tune)
@@ -136,7 +136,7 @@ class Runner:
         chunks = config.iterations // config.chunk
         rounds = rounds_of(config, arm, config.chunk)
         play = partial(train_game, game, self._task, players, rounds=rounds)
-        step = jax.jit(jax.vmap(play), donate_argnums=0)
+        step = jax.jit(_over_seeds(play), donate_argnums=0)
         checkpoints = Checkpoints(self._run_dir / "arms" / arm, report=print)
         curves_path = self._run_dir / f"curves_{arm}.json"
         found = checkpoints.restore({"state": start})
@@ -226,7 +226,7 @@ class Runner:
         world = self._config.world
         base = self._base(world.large, "large_base")
         train = partial(warm_start, world, world.large, part="solution")
-        tune = lambda: jax.vmap(lambda params, key: train(params, key)[0])(  # noqa: E731
+        tune = lambda: _over_seeds(lambda params, key: train(params, key)[0])(  # noqa: E731
             base, self._keys(5)
         )
         large = self._cached("large_warm_solution", tune)
@@ -255,6 +255,13 @@ class Runner:
         """Measures one seed after the other, in one program: together they need more memory."""
         run = jax.jit(lambda given: jax.lax.map(lambda one: measure(*one), given))
         return jax.device_get(run(arguments))
+
+
+def _over_seeds(function: Any) -> Any:
+    """Maps over seeds: side by side, or on a CPU one after the other, which its caches prefer."""
+    if jax.default_backend() != "cpu":
+        return jax.vmap(function)
+    return lambda *arguments: jax.lax.map(lambda one: function(*one), arguments)
 
 
 _HEADLINE = {GRPO: "success/without_abstraction"}

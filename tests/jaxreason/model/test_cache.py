@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason.model import decode_step, forward, prefill
+from jaxreason.model import decode_step, extend, forward, prefill, read_prompts, unembed
 
 TIME, STEPS = 6, 3
 # Prompts of four tokens with gaps before, after and within.
@@ -48,6 +48,20 @@ def test_tokens_in_padding_have_no_influence(config, params, decoded):
     other = jnp.where(MASK, prompts, 36 - prompts)
     logits, _ = start(config, params, other, MASK, num_slots=TIME + STEPS)
     np.testing.assert_array_equal(logits, decoded[:, 0])
+
+
+def test_several_tokens_at_once_equal_one_by_one(config, params, decoded):
+    """Also with padding between them, which is neither seen nor counted."""
+    last, cache = jax.jit(read_prompts, static_argnums=0, static_argnames="num_slots")(
+        config, params, TOKENS[:, :TIME], MASK, num_slots=TIME + STEPS + 1
+    )
+    read = jnp.insert(TOKENS[:, TIME:], 1, 0, axis=1)
+    mask = jnp.ones((4, STEPS + 1), bool).at[:, 1].set(False)
+    hidden, cache = jax.jit(extend, static_argnums=0)(config, params, read, mask, cache)
+    logits = unembed(config, params, jnp.concatenate([last[:, None], hidden], axis=1))
+    np.testing.assert_allclose(jnp.delete(logits, 2, axis=1), decoded, atol=1e-5)
+    assert cache.next_position.tolist() == [4 + STEPS] * 4
+    np.testing.assert_array_equal(cache.valid[:, TIME:], mask)
 
 
 def test_too_small_a_cache_is_refused(config, params):

@@ -17,7 +17,7 @@ from jaxreason.model import (
     positions_of,
     score_logits,
 )
-from jaxreason.model.layers import attend, rotate
+from jaxreason.model.layers import attend, attend_cached, project, rotate
 
 logits_of = jax.jit(forward, static_argnums=0)
 
@@ -130,6 +130,35 @@ def test_attending_to_nothing_is_finite():
 
     value, gradient = jax.jit(jax.value_and_grad(total))(values)
     assert jnp.isfinite(value) and jnp.isfinite(gradient).all()
+
+
+def test_attending_to_a_cache_is_attending():
+    """Grouped queries, any mask, 16-bit types: two kernels, one result."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    query = jax.random.normal(keys[0], (2, 3, 6, 4))
+    key, value = (jax.random.normal(each, (2, 5, 2, 4)) for each in keys[1:3])
+    mask = jax.random.bernoulli(keys[3], 0.5, (2, 3, 5)).at[..., 1].set(True)
+    for dtype, atol in ((jnp.float32, 1e-6), (jnp.bfloat16, 2e-2)):
+        q, k, v = (leaf.astype(dtype) for leaf in (query, key, value))
+        cached = k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)
+        mixed = attend_cached(q, cached, mask)
+        assert mixed.dtype == dtype
+        close = partial(np.testing.assert_allclose, atol=atol)
+        close(*(leaf.astype(jnp.float32) for leaf in (mixed, attend(q, k, v, mask))))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (2, 4, 3), (0, 3)])
+def test_projections_have_the_gradients_of_a_product(shape):
+    keys = jax.random.split(jax.random.key(0), 3)
+    inputs, weight = jax.random.normal(keys[0], shape), jax.random.normal(keys[1], (3, 5))
+    above = jax.random.normal(keys[2], (*shape[:-1], 5))
+    gradients = [
+        jax.jit(jax.grad(lambda *given, f=f: (above * f(*given)).sum(), argnums=(0, 1)))(
+            inputs, weight
+        )
+        for f in (project, jnp.matmul)
+    ]
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), *gradients)
 
 
 def test_rotation_depends_on_distances_only():

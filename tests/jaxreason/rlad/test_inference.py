@@ -116,9 +116,9 @@ def make_play(answers, abstraction_log_probs):
     bare = jnp.arange(slots) >= log_probs.shape[1]
     return Play(
         problems=problems,
-        abstraction_prompts=blank,
+        abstraction_prompts=jax.tree.map(lambda leaf: leaf[:, 0], blank),
         abstractions=Rollout(blank, log_probs),
-        solution_prompts=solutions,
+        solution_prompts=jax.tree.map(lambda leaf: leaf[:, :, 0], solutions),
         solutions=Rollout(solutions, jnp.zeros(solutions.tokens.shape)),
         rewards=rewards,
         bare=jnp.broadcast_to(bare, (len(answers), slots)),

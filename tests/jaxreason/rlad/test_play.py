@@ -71,11 +71,11 @@ def test_prompts(played, problems):
     hints = texts(played.abstractions.completion)
     solving = texts(played.solution_prompts)
     for problem in range(COUNT):
-        assert (asked[problem] == shown[problem] + "<abstraction>").all()
+        assert asked[problem] == shown[problem] + "<abstraction>"
         for slot in range(ABSTRACTIONS):
             hint = hints[problem, slot].removesuffix("<solution>")
             expected = shown[problem] + "<abstraction>" + hint + "<solution>"
-            assert (solving[problem, slot] == expected).all()
+            assert solving[problem, slot] == expected
         assert (solving[problem, ABSTRACTIONS:] == shown[problem] + "<solution>").all()
 
 

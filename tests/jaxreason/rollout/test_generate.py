@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason.model import ModelConfig, forward, init
+from jaxreason.model import ModelConfig, forward, init, token_log_probs
 from jaxreason.rollout import Sampling, completion_log_probs, generate, pad_prompts
-from jaxreason.sequences import Sequence
+from jaxreason.sequences import Sequence, concatenate
 
 CONFIG = ModelConfig(
     vocab_size=31, dim=16, num_layers=1, num_heads=2, num_kv_heads=1, hidden_dim=24
@@ -40,8 +40,10 @@ def make_prompts(rows, seed=0):
     return Sequence(jax.random.randint(token_key, (rows, 5), 0, 31), mask)
 
 
-@partial(jax.jit, static_argnames=("sampling", "stop_tokens", "max_new_tokens"))
-def run(params, prompts, key, sampling=Sampling(), stop_tokens=STOPS, max_new_tokens=STEPS):
+@partial(jax.jit, static_argnames=("sampling", "stop_tokens", "max_new_tokens", "samples"))
+def run(
+    params, prompts, key, sampling=Sampling(), stop_tokens=STOPS, max_new_tokens=STEPS, samples=1
+):
     return generate(
         CONFIG,
         params,
@@ -49,6 +51,7 @@ def run(params, prompts, key, sampling=Sampling(), stop_tokens=STOPS, max_new_to
         key,
         max_new_tokens=max_new_tokens,
         stop_tokens=stop_tokens,
+        samples=samples,
         sampling=sampling,
         pad_id=30,
     )
@@ -75,6 +78,50 @@ def test_log_probs_are_those_of_the_scorer(params, sampling):
         assert rollout.log_probs[mask].mean() < -0.3
     lengths = mask.sum(1)
     assert len(set(lengths.tolist())) > 1 or sampling.temperature == 0
+
+
+def test_samples_of_a_prompt_are_those_of_its_copies(params):
+    prompts, keys = make_prompts(5), jax.random.split(jax.random.key(7), 15)
+    copies = jax.tree.map(lambda leaf: jnp.repeat(leaf, 3, axis=0), prompts)
+    once = run(params, prompts, keys, samples=3)
+    apart = run(params, copies, keys)
+    np.testing.assert_array_equal(once.completion.tokens, apart.completion.tokens)
+    np.testing.assert_array_equal(once.completion.mask, apart.completion.mask)
+    np.testing.assert_allclose(once.log_probs, apart.log_probs, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, STEPS])
+def test_scores_and_gradients_are_those_of_whole_sequences(params, steps):
+    """Each prompt read once or with every completion, gaps in both: the same, entropy too."""
+    prompts, samples = make_prompts(4), 3
+    token_key, mask_key = jax.random.split(jax.random.key(8))
+    mask = jax.random.bernoulli(mask_key, 0.7, (12, steps)).at[:, 0].set(True)
+    completion = Sequence(jax.random.randint(token_key, (12, steps), 0, 31), mask)
+    copies = jax.tree.map(lambda leaf: jnp.repeat(leaf, samples, axis=0), prompts)
+    whole = concatenate([copies, completion])
+
+    def shared(params):
+        return completion_log_probs(CONFIG, params, prompts, completion, chunk_size=10)
+
+    def apart(params):
+        segments = whole.mask.astype(jnp.int32)
+        return token_log_probs(CONFIG, params, whole.tokens, start=5, segment_ids=segments)
+
+    def total(scores):
+        weights = jnp.where(mask, jnp.arange(steps, dtype=jnp.float32) + 1, 0.0)
+        return (weights * (scores.log_probs + 0.1 * scores.entropy)).sum()
+
+    close = partial(np.testing.assert_allclose, atol=2e-5, rtol=2e-4)
+    pair = [jax.jit(score)(params) for score in (shared, apart)]
+    jax.tree.map(lambda one, other: close(one[mask], other[mask]), *pair)
+    gradients = [jax.jit(jax.grad(lambda p, s=s: total(s(p))))(params) for s in (shared, apart)]
+    jax.tree.map(close, *gradients)
+
+
+def test_prompts_without_completions_are_refused(params):
+    completion = jax.tree.map(lambda leaf: leaf[:, :STEPS], make_prompts(5))
+    with pytest.raises(ValueError, match="as many completions; got 5 for 2 prompts"):
+        completion_log_probs(CONFIG, params, make_prompts(2), completion)
 
 
 def test_masks_and_stop_tokens(params):
