@@ -3,6 +3,7 @@
 from jaxreason.model.cache import KVCache, decode_step, extend, prefill, read_prompts
 from jaxreason.model.config import ModelConfig
 from jaxreason.model.log_probs import TokenScores, score_hidden, score_logits, token_log_probs
+from jaxreason.model.lora import Adapters, LoRAConfig, attach, init_adapters, merge
 from jaxreason.model.transformer import (
     Params,
     attention_mask,
@@ -16,17 +17,22 @@ from jaxreason.model.transformer import (
 )
 
 __all__ = [
+    "Adapters",
     "KVCache",
+    "LoRAConfig",
     "ModelConfig",
     "Params",
     "TokenScores",
+    "attach",
     "attention_mask",
     "decode_step",
     "extend",
     "forward",
     "hidden_states",
     "init",
+    "init_adapters",
     "logical_axes",
+    "merge",
     "num_parameters",
     "positions_of",
     "prefill",

@@ -11,7 +11,7 @@ from jaxreason.rlad.credit import Credit, assign_credit
 from jaxreason.rlad.leakage import find_leaks
 from jaxreason.rlad.metrics import game_metrics
 from jaxreason.rlad.play import Play, fold, play
-from jaxreason.rlad.players import GameState, Player
+from jaxreason.rlad.players import GameState, Player, beside
 from jaxreason.rlad.updates import Proposals, Samples, learn_offline, learn_online
 from jaxreason.rollout import Sampling
 from jaxreason.tasks import Task
@@ -145,7 +145,7 @@ def play_round(
     leaked = find_leaks(
         task,
         players[1].model,
-        state.solution.reference,
+        beside(state.base, state.solution.reference),
         problems,
         played.abstractions.completion,
         jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys),
@@ -202,7 +202,7 @@ def learn(
     abstraction, solution = state.abstraction, state.solution
     if config.shared and config.abstractions:
         solution, learned = learn_online(
-            config, players[1], solution, (proposed, solved), axis_name=axis_name
+            config, players[1], solution, (proposed, solved), base=state.base, axis_name=axis_name
         )
         metrics |= learned
     else:
@@ -214,19 +214,25 @@ def learn(
                     abstraction,
                     proposals(played, credit),
                     updates=config.minibatches,
+                    base=state.base,
                     axis_name=axis_name,
                 )
             else:
                 abstraction, learned = learn_online(
-                    config, players[0], abstraction, (proposed,), axis_name=axis_name
+                    config,
+                    players[0],
+                    abstraction,
+                    (proposed,),
+                    base=state.base,
+                    axis_name=axis_name,
                 )
             metrics |= learned
         if _learns(config, "solution", learners):
             solution, learned = learn_online(
-                config, players[1], solution, (solved,), axis_name=axis_name
+                config, players[1], solution, (solved,), base=state.base, axis_name=axis_name
             )
             metrics |= learned
-    return GameState(abstraction, solution), means(metrics, axis_name)
+    return GameState(abstraction, solution, state.base), means(metrics, axis_name)
 
 
 def judge(

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from jaxreason.model import ModelConfig, Params
+from jaxreason.checks import check_that
+from jaxreason.model import Adapters, ModelConfig, Params, attach
 from jaxreason.training import TrainState, init_state
 
 
@@ -40,20 +41,51 @@ class GameState:
         abstraction: The abstraction generator; None where one model plays both parts, or where
             there are no abstractions.
         solution: The solution generator, or the shared model.
+        base: The frozen parameters beside which the adapters of both players work; None where the
+            players hold all of their parameters.
     """
 
     abstraction: PlayerState | None
     solution: PlayerState
+    base: PyTree = None
 
     @property
     def params(self) -> tuple[PyTree, PyTree]:
-        """What writes abstractions, and what writes solutions."""
-        solution = self.solution.train.params
-        return (solution if self.abstraction is None else self.abstraction.train.params), solution
+        """What writes abstractions, and what writes solutions, as the model takes them."""
+        solution = beside(self.base, self.solution.train.params)
+        if self.abstraction is None:
+            return solution, solution
+        return beside(self.base, self.abstraction.train.params), solution
+
+
+def beside(base: Params | None, params: Params | Adapters) -> Params:
+    """Returns parameters as the model takes them: adapters are attached to their base.
+
+    Args:
+        base: Frozen parameters, or None.
+        params: Adapters, or, without a base, parameters.
+
+    Raises:
+        ValueError: If adapters have no base, or parameters have one.
+
+    Example:
+        >>> float(beside(None, {"scale": jnp.array(2.0)})["scale"])
+        2.0
+    """
+    check_that(
+        (base is not None) == isinstance(params, Adapters),
+        "adapters need a base beside them, and parameters of a whole model none; give init_game"
+        " one or the other.",
+    )
+    return attach(base, params) if isinstance(params, Adapters) else params
 
 
 def init_game(
-    players: tuple[Player, Player], abstraction_params: Params | None, solution_params: Params
+    players: tuple[Player, Player],
+    abstraction_params: Params | Adapters | None,
+    solution_params: Params | Adapters,
+    *,
+    base: Params | None = None,
 ) -> GameState:
     """Starts the game from two warm starts, which also become the references of the KL terms.
 
@@ -62,9 +94,14 @@ def init_game(
         abstraction_params: The first one's warm start; None where one model plays both parts, or
             where there are no abstractions.
         solution_params: The second one's warm start.
+        base: Frozen parameters that both share, if the warm starts are adapters; they can be new
+            ones, see `model.init_adapters`.
 
     Returns:
         The state before the first iteration. It holds copies, so it may be donated.
+
+    Raises:
+        ValueError: If adapters come without a base, or a base without adapters.
 
     Example:
         >>> from jaxreason.model import init
@@ -81,5 +118,8 @@ def init_game(
     start = lambda player, params: PlayerState(  # noqa: E731
         init_state(player.optimizer, copy(params)), copy(params)
     )
+    for params in (abstraction_params, solution_params):
+        if params is not None:
+            beside(base, params)
     abstraction = None if abstraction_params is None else start(players[0], abstraction_params)
-    return GameState(abstraction, start(players[1], solution_params))
+    return GameState(abstraction, start(players[1], solution_params), copy(base))

@@ -211,6 +211,7 @@ def _offline_turn(
         generator,
         flat,
         updates=config.turn * config.minibatches,
+        base=state.base,
     )
     added = jax.tree.map(lambda leaf: jnp.sum(leaf, 0), measured)
-    return GameState(abstraction, state.solution), means({**added, **learned})
+    return GameState(abstraction, state.solution, state.base), means({**added, **learned})

@@ -24,7 +24,7 @@ from jaxreason.policy_gradient import (
 )
 from jaxreason.rlad.config import GameConfig
 from jaxreason.rlad.play import fold
-from jaxreason.rlad.players import Player, PlayerState
+from jaxreason.rlad.players import Player, PlayerState, beside
 from jaxreason.rollout import Rollout, Sampling, completion_log_probs
 from jaxreason.sequences import Sequence
 from jaxreason.training import Metrics, TrainState, accumulate_gradients
@@ -85,6 +85,7 @@ def learn_online(
     state: PlayerState,
     samples: tuple[Samples, ...],
     *,
+    base: Params | None = None,
     axis_name: str | None = None,
 ) -> tuple[PlayerState, Metrics]:
     """Makes `config.minibatches` policy-gradient updates of one model.
@@ -95,6 +96,7 @@ def learn_online(
         state: Its parameters.
         samples: The parts that it played, one or, for a shared model, both: their losses are added
             up, each token counting the same.
+        base: What the player's adapters go beside, if it has adapters.
         axis_name: The axis of `pmap` over which problems are spread, if any; static.
 
     Returns:
@@ -114,15 +116,17 @@ def learn_online(
         )
         reference = part.rollout.log_probs
         if config.kl_coef > 0:
-            scores = _score(config, player, state.reference, part.prompts, part.rollout)
+            fixed = beside(base, state.reference)
+            scores = _score(config, player, fixed, part.prompts, part.rollout)
             reference = scores.log_probs
         references.append(reference)
         advantages.append(_token_advantages(config, part, reference))
 
     def loss(params: Params, batch: PyTree) -> tuple[WeightedSum, Metrics]:
         total, metrics = WeightedSum(jnp.zeros(()), jnp.zeros(())), Metrics()
+        whole = beside(base, params)
         for part, reference, advantage in zip(*batch, strict=True):
-            value, measured = _online_loss(config, player, params, part, reference, advantage)
+            value, measured = _online_loss(config, player, whole, part, reference, advantage)
             total = jax.tree.map(jnp.add, total, value)
             metrics |= {f"{part.part}/{name}": metric for name, metric in measured.items()}
         return total, metrics
@@ -141,6 +145,7 @@ def learn_offline(
     proposals: Proposals,
     *,
     updates: int,
+    base: Params | None = None,
     axis_name: str | None = None,
 ) -> tuple[PlayerState, Metrics]:
     """Makes `config.offline_epochs` passes over abstractions that the solver has scored.
@@ -157,6 +162,7 @@ def learn_offline(
         state: Its parameters.
         proposals: Scored abstractions.
         updates: Parts that the problems are cut into, one update each; static.
+        base: What the player's adapters go beside, if it has adapters.
         axis_name: The axis of `pmap` over which problems are spread, if any; static.
 
     Returns:
@@ -169,9 +175,10 @@ def learn_offline(
         See `play_turns`, which calls it.
     """
     if config.abstraction_update == "rft":
-        batch, loss = _kept_proposals(proposals), _likelihood_loss(config, player)
+        batch, loss = _kept_proposals(proposals), _likelihood_loss(config, player, base)
     else:
-        batch, loss = _pairs(proposals), _preference_loss(config, player, state.reference)
+        batch = _pairs(proposals)
+        loss = _preference_loss(config, player, state.reference, base)
     parts = _cut(batch, updates)
     step = _stepper(player, loss, "abstraction", axis_name)
 
@@ -250,11 +257,11 @@ def _kept_proposals(proposals: Proposals) -> PyTree:
     return proposals, kept
 
 
-def _likelihood_loss(config: GameConfig, player: Player) -> _Loss:
+def _likelihood_loss(config: GameConfig, player: Player, base: Params | None) -> _Loss:
     def loss(params: Params, batch: PyTree) -> tuple[WeightedSum, Metrics]:
         proposals, kept = batch
         rollout = fold(proposals.rollout, 2)
-        scores = _score(config, player, params, proposals.prompts, rollout)
+        scores = _score(config, player, beside(base, params), proposals.prompts, rollout)
         mask = rollout.completion.mask
         share = WeightedSum(kept.sum(dtype=jnp.float32), jnp.float32(kept.size))
         return rejection_fine_tuning(scores.log_probs, kept.reshape(-1), mask), {
@@ -273,10 +280,13 @@ def _pairs(proposals: Proposals) -> PyTree:
     return (proposals.prompts, take(best)), (proposals.prompts, take(worst)), differ
 
 
-def _preference_loss(config: GameConfig, player: Player, reference: Params) -> _Loss:
+def _preference_loss(
+    config: GameConfig, player: Player, reference: Params, base: Params | None
+) -> _Loss:
     def side(params: Params, written: tuple[Sequence, Rollout], differ: Array) -> Preferred:
         log_probs, ref_log_probs = (
-            _score(config, player, each, *written).log_probs for each in (params, reference)
+            _score(config, player, beside(base, each), *written).log_probs
+            for each in (params, reference)
         )
         mask = written[1].completion.mask & differ[:, None]
         return Preferred(log_probs, ref_log_probs, mask)

@@ -1,7 +1,7 @@
 """Compiled generation: prefill, then a loop that ends when every row has stopped."""
 
 import dataclasses
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -44,13 +44,31 @@ class Rollout:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 @no_type_check
-class _State:
+class Generation:
+    """A rollout that is under way; see `begin` and `advance`.
+
+    Attributes:
+        step: Tokens drawn so far, of every row, `[]`.
+        tokens: `[batch, max_new_tokens]`, padded.
+        mask: Which of them were drawn before their row had stopped.
+        log_probs: As in `Rollout`.
+        done: Which rows have stopped, `[batch]`.
+        uniform: The numbers that tokens are drawn with, `[batch, max_new_tokens]`.
+        cache: Keys and values of what was read and drawn.
+    """
+
     step: Int[Array, "..."]
     tokens: Int[Array, "..."]
     mask: Bool[Array, "..."]
     log_probs: Float[Array, "..."]
     done: Bool[Array, "..."]
+    uniform: Float[Array, "..."]
     cache: KVCache
+
+    @property
+    def rollout(self) -> Rollout:
+        """What was generated so far."""
+        return Rollout(Sequence(self.tokens, self.mask), self.log_probs)
 
 
 def generate(
@@ -98,6 +116,40 @@ def generate(
         >>> rollout.completion.tokens.shape
         (1, 4)
     """
+    how: dict[str, Any] = {"stop_tokens": stop_tokens, "sampling": sampling, "pad_id": pad_id}
+    first = begin(
+        config, params, prompts, key, max_new_tokens=max_new_tokens, samples=samples, **how
+    )
+    return advance(config, params, first, steps=max_new_tokens, **how).rollout
+
+
+def begin(
+    config: ModelConfig,
+    params: Params,
+    prompts: Sequence,
+    key: Key[Array, "*batch"],
+    *,
+    max_new_tokens: int,
+    stop_tokens: tuple[int, ...],
+    samples: int = 1,
+    sampling: Sampling = Sampling(),
+    pad_id: int = 0,
+) -> Generation:
+    """Reads prompts and draws the first token of each row; `advance` goes on.
+
+    Arguments and errors are those of `generate`, which is both in one program. They are apart for
+    showing tokens while more are drawn.
+
+    Example:
+        >>> from jaxreason.model import init
+        >>> config, how = ModelConfig(num_layers=1), {"stop_tokens": (2,)}
+        >>> tokens, params = jnp.array([[5, 6, 7]]), init(config, jax.random.key(0))
+        >>> state = begin(
+        ...     config, params, Sequence(tokens, tokens > 0), jax.random.key(1),
+        ...     max_new_tokens=4, **how)
+        >>> int(advance(config, params, state, steps=2, **how).step)
+        3
+    """
     batch, time = check_shape("prompts.tokens", prompts.tokens, ("batch", "time"))
     check_shape("prompts.mask", prompts.mask, (batch, time))
     check_that(max_new_tokens >= 1, f"max_new_tokens must be 1 or more; got {max_new_tokens}.")
@@ -105,44 +157,79 @@ def generate(
     logits, cache = prefill(
         config, params, prompts.tokens, prompts.mask, num_slots=time + max_new_tokens - 1
     )
-    logits, cache, batch = jnp.repeat(logits, samples, 0), cache.repeat(samples), batch * samples
-    uniform = row_uniforms(key, batch, max_new_tokens)
-    stops = jnp.array(stop_tokens, jnp.int32)
-
-    def draw(state: _State, logits: Array) -> _State:
-        logits = sampling.transform(logits)
-        token = sample_token(logits, uniform[:, state.step])
-        log_prob = score_logits(logits, token).log_probs
-        active = ~state.done
-        write = lambda array, column: jax.lax.dynamic_update_slice_in_dim(  # noqa: E731
-            array, column[:, None], state.step, 1
-        )
-        return dataclasses.replace(
-            state,
-            step=state.step + 1,
-            tokens=write(state.tokens, jnp.where(active, token, pad_id)),
-            mask=write(state.mask, active),
-            log_probs=write(state.log_probs, jnp.where(active, log_prob, 0.0)),
-            done=state.done | (token[:, None] == stops).any(-1),
-        )
-
-    def advance(state: _State) -> _State:
-        last = jax.lax.dynamic_slice_in_dim(state.tokens, state.step - 1, 1, 1)[:, 0]
-        logits, cache = decode_step(config, params, last, state.cache)
-        return draw(dataclasses.replace(state, cache=cache), logits)
-
-    shape = (batch, max_new_tokens)
-    start = _State(
+    shape = (batch * samples, max_new_tokens)
+    start = Generation(
         step=jnp.array(0, jnp.int32),
         tokens=jnp.full(shape, pad_id, jnp.int32),
         mask=jnp.zeros(shape, bool),
         log_probs=jnp.zeros(shape, jnp.float32),
-        done=jnp.zeros((batch,), bool),
-        cache=cache,
+        done=jnp.zeros(shape[:1], bool),
+        uniform=row_uniforms(key, *shape),
+        cache=cache.repeat(samples),
     )
-    going = lambda state: (state.step < max_new_tokens) & ~all_over(state.done)  # noqa: E731
-    end = jax.lax.while_loop(going, advance, draw(start, logits))
-    return Rollout(Sequence(end.tokens, end.mask), end.log_probs)
+    return _draw(start, jnp.repeat(logits, samples, 0), stop_tokens, sampling, pad_id)
+
+
+def advance(
+    config: ModelConfig,
+    params: Params,
+    state: Generation,
+    *,
+    steps: int,
+    stop_tokens: tuple[int, ...],
+    sampling: Sampling = Sampling(),
+    pad_id: int = 0,
+) -> Generation:
+    """Draws up to `steps` more tokens of each row; other arguments as `begin` got them.
+
+    Args:
+        config: The decoder's shape.
+        params: From `model.init`.
+        state: From `begin` or the last call; donate it.
+        steps: How many, less where `max_new_tokens` or the end of all rows comes first; static.
+        stop_tokens: Tokens that end a row; static.
+        sampling: The distribution to draw from; static.
+        pad_id: Fills places after a stop token.
+
+    Example:
+        See `begin`.
+    """
+    limit = jnp.minimum(state.step + steps, state.tokens.shape[1])
+
+    def step(state: Generation) -> Generation:
+        last = jax.lax.dynamic_slice_in_dim(state.tokens, state.step - 1, 1, 1)[:, 0]
+        logits, cache = decode_step(config, params, last, state.cache)
+        state = dataclasses.replace(state, cache=cache)
+        return _draw(state, logits, stop_tokens, sampling, pad_id)
+
+    going = lambda state: (state.step < limit) & ~all_over(state.done)  # noqa: E731
+    return jax.lax.while_loop(going, step, state)
+
+
+def _draw(
+    state: Generation,
+    logits: Float[Array, "batch vocab"],
+    stop_tokens: tuple[int, ...],
+    sampling: Sampling,
+    pad_id: int,
+) -> Generation:
+    """Draws one token of each row and writes it down."""
+    logits = sampling.transform(logits)
+    token = sample_token(logits, state.uniform[:, state.step])
+    log_prob = score_logits(logits, token).log_probs
+    active = ~state.done
+    stops = jnp.array(stop_tokens, jnp.int32)
+    write = lambda array, column: jax.lax.dynamic_update_slice_in_dim(  # noqa: E731
+        array, column[:, None], state.step, 1
+    )
+    return dataclasses.replace(
+        state,
+        step=state.step + 1,
+        tokens=write(state.tokens, jnp.where(active, token, pad_id)),
+        mask=write(state.mask, active),
+        log_probs=write(state.log_probs, jnp.where(active, log_prob, 0.0)),
+        done=state.done | (token[:, None] == stops).any(-1),
+    )
 
 
 @jax.custom_batching.custom_vmap

@@ -11,8 +11,8 @@ import pytest
 
 from jaxreason.model import ModelConfig, init
 from jaxreason.policy_gradient import clipped_surrogate, grpo
-from jaxreason.rlad import GameConfig, Player, init_game, iterate, play, play_round
-from jaxreason.rlad.iteration import judge
+from jaxreason.rlad import GameConfig, Player, init_game, iterate, learn, play, play_round
+from jaxreason.rlad.iteration import PARTS, judge
 from jaxreason.rollout import Sampling, completion_log_probs
 
 COUNT = 4
@@ -20,7 +20,19 @@ KEYS = jax.random.split(jax.random.key(0), COUNT)
 GAME = GameConfig(problems=COUNT, abstractions=3, solutions=2, bare=1)
 SILENT = {"kl_coef": 0.0, "entropy_coef": 0.0}
 
-run = jax.jit(iterate, static_argnums=(0, 1, 2), static_argnames="learners")
+PLAYED = ("abstractions", "solutions", "bare", "shared", "leak_samples", "solution_group")
+"""What a round depends on; a variant that changes nothing of it compiles no rollout again."""
+
+play_once = jax.jit(play_round, static_argnums=(0, 1, 2))
+learn_once = jax.jit(learn, static_argnums=(0, 1, 2), static_argnames="learners")
+
+
+def run(config, task, players, state, keys, learners=PARTS):
+    """One iteration, as its two halves; `test_iteration` has them in one program."""
+    names = PLAYED if config.abstractions else (*PLAYED, "mask_bare")
+    sizes = dataclasses.replace(GAME, **{name: getattr(config, name) for name in names})
+    played, leaked = play_once(sizes, task, players, state, keys)
+    return learn_once(config, task, players, state, played, leaked=leaked, learners=learners)
 
 
 def difference(before, after):
@@ -81,7 +93,7 @@ def test_one_abstraction_and_no_bare_prompts_is_grpo_of_the_solver(lottery, play
     """The solver's step with m = 1 is that of GRPO on the prompts that hold the abstraction."""
     config = game(abstractions=1, bare=0, solutions=4, **SILENT)
     new, _ = run(config, lottery, players, state, KEYS)
-    played, _ = jax.jit(play_round, static_argnums=(0, 1, 2))(config, lottery, players, state, KEYS)
+    played, _ = play_once(config, lottery, players, state, KEYS)
     fold = lambda leaf: leaf.reshape(-1, leaf.shape[-1])  # noqa: E731
     prompts, rollout = jax.tree.map(fold, (played.solution_prompts, played.solutions))
     advantages = grpo(played.rewards[:, 0]).reshape(-1)
@@ -147,7 +159,7 @@ def test_a_joint_trajectory_has_one_advantage(lottery, players, alone):
         solution_group="problem",
         abstraction_estimator="grpo",
     )
-    played, _ = jax.jit(play_round, static_argnums=(0, 1, 2))(config, lottery, players, alone, KEYS)
+    played, _ = play_once(config, lottery, players, alone, KEYS)
     credit, _ = judge(config, lottery, played)
     np.testing.assert_array_equal(credit.abstraction_advantages, credit.solution_advantages[..., 0])
     assert credit.abstraction_advantages.any()

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from jaxreason.model import ModelConfig, forward, init, token_log_probs
-from jaxreason.rollout import Sampling, completion_log_probs, generate, pad_prompts
+from jaxreason.rollout import (
+    Sampling,
+    advance,
+    begin,
+    completion_log_probs,
+    generate,
+    pad_prompts,
+)
 from jaxreason.sequences import Sequence, concatenate
 
 CONFIG = ModelConfig(
@@ -116,6 +123,21 @@ def test_scores_and_gradients_are_those_of_whole_sequences(params, steps):
     jax.tree.map(lambda one, other: close(one[mask], other[mask]), *pair)
     gradients = [jax.jit(jax.grad(lambda p, s=s: total(s(p))))(params) for s in (shared, apart)]
     jax.tree.map(close, *gradients)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_rollout_in_parts_is_the_rollout(params, steps):
+    """Some tokens at a call, as a program does that shows them while it goes on."""
+    prompts, key, how = make_prompts(6), jax.random.key(9), {"stop_tokens": STOPS, "pad_id": 30}
+    start = jax.jit(partial(begin, CONFIG, max_new_tokens=STEPS, **how))
+    go_on = jax.jit(partial(advance, CONFIG, steps=steps, **how), donate_argnums=1)
+    state = start(params, prompts, key)
+    for drawn in range(1, STEPS, steps):
+        assert int(state.step) == drawn and not state.done.all()
+        state = go_on(params, state)
+    whole = run(params, prompts, key)
+    jax.tree.map(np.testing.assert_array_equal, state.rollout, whole)
+    assert int(go_on(params, state).step) == STEPS  # there is nothing more to draw
 
 
 def test_prompts_without_completions_are_refused(params):
