@@ -1,6 +1,7 @@
 """The distribution that tokens are drawn from."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -62,8 +63,9 @@ def sample_token(
 ) -> Int[Array, "*batch"]:
     """Draws tokens by inverting the cumulative distribution at `uniform`.
 
-    One uniform number a row is drawn instead of one a token; a token of probability 0 is never
-    returned.
+    One uniform number a row is drawn instead of one a token. The vocabulary is cut into about as
+    many blocks as each has tokens: first a block is found, then the token in it, which sums every
+    weight but accumulates few. A token of probability 0 is never returned.
 
     Args:
         logits: Unnormalised log-probabilities; -inf excludes a token.
@@ -76,12 +78,30 @@ def sample_token(
         >>> int(sample_token(jnp.log(jnp.array([0.25, 0.0, 0.75])), jnp.array(0.25)))
         2
     """
+    vocab, batch = logits.shape[-1], logits.shape[:-1]
+    width = math.isqrt(vocab - 1) + 1
+    count = -(-vocab // width)
     weights = jnp.exp(logits - logits.max(-1, keepdims=True))
-    cumulative = jnp.cumsum(weights, axis=-1)
-    beyond = cumulative > uniform[..., None] * cumulative[..., -1:]
-    # A parallel cumulative sum is rounded unevenly: it may rise where a weight is 0.
-    possible = weights > 0
-    token = jnp.arange(logits.shape[-1])
-    first = jnp.where(possible & beyond, token, logits.shape[-1]).min(-1)
-    last = jnp.where(possible, token, 0).max(-1)
+    room = [(0, 0)] * len(batch) + [(0, count * width - vocab)]
+    blocks = jnp.pad(weights, room).reshape(*batch, count, width)
+    sums = blocks.sum(-1)
+    target = uniform * sums.sum(-1)
+    block = _first_beyond(sums, target)
+    before = jnp.where(jnp.arange(count) < block[..., None], sums, 0.0).sum(-1)
+    inside = jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :]
+    return block * width + _first_beyond(inside, target - before)
+
+
+def _first_beyond(
+    weights: Float[Array, "*batch option"], target: Float[Array, "*batch"]
+) -> Int[Array, "*batch"]:
+    """Returns the first option with a weight up to which the weights sum to more than `target`.
+
+    Rounding may put the target beyond all of them: it is the last one with a weight then. A
+    parallel cumulative sum is rounded unevenly and may rise where a weight is 0.
+    """
+    option, possible = jnp.arange(weights.shape[-1]), weights > 0
+    beyond = possible & (jnp.cumsum(weights, axis=-1) > target[..., None])
+    first = jnp.where(beyond, option, weights.shape[-1]).min(-1)
+    last = jnp.where(possible, option, 0).max(-1)
     return jnp.minimum(first, last)
