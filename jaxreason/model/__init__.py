@@ -1,7 +1,7 @@
 """The decoder: its config, forward pass, key-value cache and token log-probabilities."""
 
 from jaxreason.model.cache import KVCache, decode_step, extend, prefill, read_prompts
-from jaxreason.model.config import ModelConfig
+from jaxreason.model.config import ModelConfig, RopeScaling
 from jaxreason.model.log_probs import TokenScores, score_hidden, score_logits, token_log_probs
 from jaxreason.model.transformer import (
     Params,
@@ -19,6 +19,7 @@ __all__ = [
     "KVCache",
     "ModelConfig",
     "Params",
+    "RopeScaling",
     "TokenScores",
     "attention_mask",
     "decode_step",
