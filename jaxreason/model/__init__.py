@@ -1,7 +1,7 @@
 """The decoder: its config, forward pass, key-value cache and token log-probabilities."""
 
 from jaxreason.model.cache import KVCache, decode_step, extend, prefill, read_prompts
-from jaxreason.model.config import ModelConfig
+from jaxreason.model.config import ModelConfig, RopeScaling
 from jaxreason.model.log_probs import TokenScores, score_hidden, score_logits, token_log_probs
 from jaxreason.model.lora import Adapters, LoRAConfig, attach, init_adapters, merge
 from jaxreason.model.transformer import (
@@ -22,6 +22,7 @@ __all__ = [
     "LoRAConfig",
     "ModelConfig",
     "Params",
+    "RopeScaling",
     "TokenScores",
     "attach",
     "attention_mask",

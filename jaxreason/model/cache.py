@@ -22,27 +22,33 @@ class KVCache:
     Attributes:
         layers: Each layer's keys, `[batch, kv_head, head_dim, slot]`, and values,
             `[batch, kv_head, slot, head_dim]`.
-        valid: Which slots hold a token, `[batch, slot]`; padding in prompts never becomes one.
+        positions: The position of each slot's token, `[batch, slot]`; -1 where there is none, as
+            in the slots of a prompt's padding.
         next_slot: The slot that the next token takes, `[]`.
         next_position: The position that the next token of each row has, `[batch]`.
     """
 
     layers: tuple[KeysValues, ...]
-    valid: Bool[Array, "..."]
+    positions: Int[Array, "..."]
     next_slot: Int[Array, "..."]
     next_position: Int[Array, "..."]
+
+    @property
+    def valid(self) -> Bool[Array, "..."]:
+        """Which slots hold a token, `[batch, slot]`."""
+        return self.positions >= 0
 
     def repeat(self, times: int) -> "KVCache":
         """Returns a cache with each row `times` times, side by side.
 
         Example:
             >>> one = jnp.ones((1,), jnp.int32)
-            >>> KVCache((), jnp.ones((1, 8), bool), jnp.array(1), one).repeat(3).valid.shape
+            >>> KVCache((), jnp.zeros((1, 8), jnp.int32), jnp.array(1), one).repeat(3).valid.shape
             (3, 8)
         """
-        rows = (self.layers, self.valid, self.next_position)
-        layers, valid, next_position = jax.tree.map(lambda leaf: jnp.repeat(leaf, times, 0), rows)
-        return KVCache(layers, valid, self.next_slot, next_position)
+        rows = (self.layers, self.positions, self.next_position)
+        layers, positions, following = jax.tree.map(lambda leaf: jnp.repeat(leaf, times, 0), rows)
+        return KVCache(layers, positions, self.next_slot, following)
 
 
 def read_prompts(
@@ -78,9 +84,10 @@ def read_prompts(
         f"num_slots must be at least the prompts' {time} tokens; got {num_slots}.",
     )
     segment_ids = mask.astype(jnp.int32)
+    positions = positions_of(segment_ids)
     # As flax types it, the result may be variables too.
     output: Any = Decoder(config).apply(
-        {"params": params}, tokens, positions_of(segment_ids), attention_mask(segment_ids)
+        {"params": params}, tokens, positions, attention_mask(segment_ids)
     )
     hidden, written = output
     room, whole = (0, num_slots - time), (0, 0)
@@ -93,7 +100,7 @@ def read_prompts(
             )
             for keys, values in written
         ),
-        valid=jnp.pad(mask, (whole, room)),
+        positions=jnp.pad(jnp.where(mask, positions, -1), (whole, room), constant_values=-1),
         next_slot=jnp.array(time, jnp.int32),
         next_position=mask.sum(-1, dtype=jnp.int32),
     )
@@ -167,18 +174,21 @@ def extend(
     slots = check_shape("cache.valid", cache.valid, (batch, "slot"))[1]
     segment_ids, write = mask.astype(jnp.int32), jax.lax.dynamic_update_slice_in_dim
     before = jnp.broadcast_to(cache.valid[:, None], (batch, time, slots))
+    positions = cache.next_position[:, None] + positions_of(segment_ids)
+    slot_positions = write(cache.positions, jnp.where(mask, positions, -1), cache.next_slot, 1)
     output: Any = Decoder(config).apply(
         {"params": params},
         tokens,
-        cache.next_position[:, None] + positions_of(segment_ids),
+        positions,
         write(before, attention_mask(segment_ids), cache.next_slot, 2),
         cache.layers,
         cache.next_slot,
+        slot_positions,
     )
     hidden, layers = output
     return hidden, KVCache(
         layers,
-        write(cache.valid, mask, cache.next_slot, 1),
+        slot_positions,
         cache.next_slot + time,
         cache.next_position + mask.sum(-1, dtype=jnp.int32),
     )

@@ -11,6 +11,7 @@ from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxreason.model.config import ModelConfig
+from jaxreason.model.rope import rotate
 
 KeysValues = tuple[
     Float[Array, "batch kv_head head_dim slot"], Float[Array, "batch kv_head slot head_dim"]
@@ -53,25 +54,36 @@ def attend(
     key: Float[Array, "batch slot kv_head head_dim"],
     value: Float[Array, "batch slot kv_head head_dim"],
     mask: Bool[Array, "batch time slot"],
+    *,
+    scale: float | None = None,
+    soft_cap: float | None = None,
 ) -> Float[Array, "batch time head head_dim"]:
     """Attends from `time` to `slot` where `mask` allows: the one place that calls a kernel.
 
-    A query that may attend to nothing gets a meaningless but finite value.
+    A query that may attend to nothing gets a meaningless but finite value. The scores are
+    multiplied by `scale`, by default one over the root of `head_dim`, then bounded by `soft_cap`,
+    which jax's kernel can't do.
 
     Example:
         >>> ones = jnp.ones((1, 2, 1, 4))
         >>> attend(ones, ones, ones, jnp.ones((1, 2, 2), bool)).shape
         (1, 2, 1, 4)
     """
+    if soft_cap is not None:
+        laid = key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3)
+        return attend_cached(query, laid, mask, scale=scale, soft_cap=soft_cap)
     # jax promotes the logits of 16-bit types to float32 inside, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
-        return jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
+        return jax.nn.dot_product_attention(query, key, value, mask=mask[:, None], scale=scale)
 
 
 def attend_cached(
     query: Float[Array, "batch time head head_dim"],
     cached: KeysValues,
     mask: Bool[Array, "batch time slot"],
+    *,
+    scale: float | None = None,
+    soft_cap: float | None = None,
 ) -> Float[Array, "batch time head head_dim"]:
     """Attends to a cache; as `attend`, for keys and values in the layout of the cache.
 
@@ -84,10 +96,11 @@ def attend_cached(
     keys, values = cached
     (batch, time, heads, width), (_, kv_heads, _, slots) = query.shape, keys.shape
     groups = heads // kv_heads
-    rows = (query * width**-0.5).reshape(batch, time, kv_heads, groups, width)
+    scale = width**-0.5 if scale is None else scale
+    rows = (query * scale).reshape(batch, time, kv_heads, groups, width)
     rows = rows.transpose(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * time, width)
     scores = jnp.einsum("bkqd,bkds->bkqs", rows, keys, preferred_element_type=jnp.float32)
-    scores = scores.reshape(batch, kv_heads, groups, time, slots)
+    scores = soft_capped(scores, soft_cap).reshape(batch, kv_heads, groups, time, slots)
     scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores).astype(values.dtype)
     weights = weights.reshape(batch, kv_heads, groups * time, slots)
@@ -96,28 +109,14 @@ def attend_cached(
     return mixed.reshape(query.shape)
 
 
-def rotate(
-    values: Float[Array, "batch time head head_dim"],
-    positions: Int[Array, "batch time"],
-    theta: float,
-) -> Float[Array, "batch time head head_dim"]:
-    """Applies rotary position embeddings, pairing dimension i with i + head_dim / 2.
-
-    See "RoFormer: Enhanced Transformer with Rotary Position Embedding" by Su et al.
-    (https://arxiv.org/abs/2104.09864).
+def soft_capped(scores: Float[Array, "..."], cap: float | None) -> Float[Array, "..."]:
+    """Bounds scores to (-cap, cap), with slope 1 at 0; leaves them as they are without a cap.
 
     Example:
-        >>> values = jnp.ones((1, 1, 1, 2))
-        >>> rotate(values, jnp.zeros((1, 1), jnp.int32), 1e4).tolist()
-        [[[[1.0, 1.0]]]]
+        >>> soft_capped(jnp.array([0.0, 1.0, 1e6]), 2.0).round(3).tolist()
+        [0.0, 0.924, 2.0]
     """
-    half = values.shape[-1] // 2
-    frequency = theta ** -(jnp.arange(half, dtype=jnp.float32) / half)
-    angle = positions[..., None, None].astype(jnp.float32) * frequency
-    sin, cos = jnp.sin(angle), jnp.cos(angle)
-    first, second = jnp.split(values.astype(jnp.float32), 2, axis=-1)
-    turned = [first * cos - second * sin, second * cos + first * sin]
-    return jnp.concatenate(turned, axis=-1).astype(values.dtype)
+    return scores if cap is None else cap * jnp.tanh(scores / cap)
 
 
 class _Module(nn.Module):
@@ -143,14 +142,15 @@ class RMSNorm(_Module):
     """
 
     @nn.compact
-    def __call__(self, hidden: Float[Array, "batch time dim"]) -> Float[Array, "batch time dim"]:
+    def __call__(self, hidden: Float[Array, "batch time *dims"]) -> Float[Array, "..."]:
         """Normalises the last axis and scales it."""
-        ones = nn.initializers.ones_init()
-        scale = self._parameter("scale", hidden.shape[-1:], ("norm",), ones)
+        offset = 1.0 if self.config.zero_centered_norms else 0.0
+        start = nn.initializers.constant(1.0 - offset)
+        scale = self._parameter("scale", hidden.shape[-1:], ("norm",), start).astype(jnp.float32)
         wide = hidden.astype(jnp.float32)
         mean_square = jnp.square(wide).mean(-1, keepdims=True)
         normed = wide * jax.lax.rsqrt(mean_square + self.config.norm_epsilon)
-        return (normed * scale).astype(hidden.dtype)
+        return (normed * (scale + offset)).astype(hidden.dtype)
 
 
 class Attention(_Module):
@@ -159,6 +159,8 @@ class Attention(_Module):
     See "GQA: Training Generalized Multi-Query Transformer Models" by Ainslie et al.
     (https://arxiv.org/abs/2305.13245).
     """
+
+    layer: int
 
     @nn.compact
     def __call__(
@@ -171,33 +173,48 @@ class Attention(_Module):
     ) -> tuple[Float[Array, "batch time dim"], KeysValues]:
         """Attends within `hidden`, or to `cached` after writing there at `slot`."""
         config = self.config
-        width, kv_width = config.dim, config.num_kv_heads * config.head_dim
-        query = project(hidden, self._weight("query", (width, width), ("embed", "heads")))
-        key = project(hidden, self._weight("key", (width, kv_width), ("embed", "kv_heads")))
-        value = project(hidden, self._weight("value", (width, kv_width), ("embed", "kv_heads")))
-        query, key, value = (
-            projected.reshape(*hidden.shape[:2], heads, config.head_dim)
-            for projected, heads in (
-                (query, config.num_heads),
-                (key, config.num_kv_heads),
-                (value, config.num_kv_heads),
-            )
-        )
-        query, key = (rotate(part, positions, config.rope_theta) for part in (query, key))
+        query = self._heads("query", hidden, config.num_heads, "heads")
+        key = self._heads("key", hidden, config.num_kv_heads, "kv_heads")
+        value = self._heads("value", hidden, config.num_kv_heads, "kv_heads")
+        if config.qk_norm:
+            query = RMSNorm(config, name="query_norm")(query)
+            key = RMSNorm(config, name="key_norm")(key)
+        query, key = self._rotated(query, positions), self._rotated(key, positions)
+        how = {
+            "scale": (config.query_scalar or config.head_dim) ** -0.5,
+            "soft_cap": config.attention_soft_cap,
+        }
         written = key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3)
         if cached is not None and slot is not None:
             write = jax.lax.dynamic_update_slice_in_dim
             written = write(cached[0], written[0], slot, 3), write(cached[1], written[1], slot, 2)
-            mixed = attend_cached(query, written, mask)
+            mixed = attend_cached(query, written, mask, **how)
         else:
-            mixed = attend(query, key, value, mask)
+            mixed = attend(query, key, value, mask, **how)
+        width = config.num_heads * config.head_dim
         scale = 1.0 / (2 * config.num_layers)
-        out = self._weight("out", (width, width), ("heads", "embed"), scale)
-        return project(mixed.reshape(hidden.shape), out), written
+        out = self._weight("out", (width, config.dim), ("heads", "embed"), scale)
+        return project(mixed.reshape(*hidden.shape[:2], width), out), written
+
+    def _heads(self, name: str, hidden: Array, heads: int, axis: str) -> Array:
+        config = self.config
+        width = heads * config.head_dim
+        projected = project(hidden, self._weight(name, (config.dim, width), ("embed", axis)))
+        if config.qkv_bias:
+            zeros = nn.initializers.zeros_init()
+            bias = self._parameter(f"{name}_bias", (width,), (axis,), zeros)
+            projected = projected + bias.astype(config.dtype)
+        return projected.reshape(*hidden.shape[:2], heads, config.head_dim)
+
+    def _rotated(self, values: Array, positions: Array) -> Array:
+        config = self.config
+        if config.has_window(self.layer) and config.local_rope_theta is not None:
+            return rotate(values, positions, config.local_rope_theta)
+        return rotate(values, positions, config.rope_theta, config.rope_scaling)
 
 
 class FeedForward(_Module):
-    """The gated linear unit with SiLU.
+    """The gated linear unit with SiLU or GELU.
 
     See "GLU Variants Improve Transformer" by Shazeer (https://arxiv.org/abs/2002.05202).
     """
@@ -211,7 +228,8 @@ class FeedForward(_Module):
         up = project(hidden, self._weight("up", shape, axes))
         scale = 1.0 / (2 * config.num_layers)
         down = self._weight("down", shape[::-1], axes[::-1], scale)
-        return project(jax.nn.silu(gate) * up, down)
+        gate = jax.nn.silu(gate) if config.activation == "silu" else jax.nn.gelu(gate)
+        return project(gate * up, down)
 
 
 class Decoder(_Module):
@@ -225,26 +243,61 @@ class Decoder(_Module):
         mask: Bool[Array, "batch time slot"],
         cached: tuple[KeysValues, ...] | None = None,
         slot: Int[Array, ""] | None = None,
+        slot_positions: Int[Array, "batch slot"] | None = None,
     ) -> tuple[Float[Array, "batch time dim"], tuple[KeysValues, ...]]:
-        """Returns the hidden states and each layer's keys and values."""
+        """Returns the hidden states and each layer's keys and values.
+
+        `slot_positions` are those of the cache; without one, slots are the tokens themselves.
+        """
         config = self.config
-        table = self._table("embedding")
-        hidden = table[tokens].astype(config.dtype)
+        hidden = self._table("embedding")[tokens].astype(config.dtype)
+        if config.scale_embeddings:
+            # Rounded to the type of activations, which is how such models were trained.
+            hidden = hidden * jnp.asarray(config.dim**0.5, config.dtype)
+        seen = positions if slot_positions is None else slot_positions
+        near = mask if config.window is None else mask & in_window(positions, seen, config.window)
         written = []
         for layer in range(config.num_layers):
             name = f"layer_{layer}"
-            before = RMSNorm(config, name=f"{name}_attention_norm")(hidden)
-            mixed, kv = Attention(config, name=f"{name}_attention")(
-                before, positions, mask, None if cached is None else cached[layer], slot
+            before = self._norm(f"{name}_attention_norm", hidden)
+            mixed, kv = Attention(config, layer, name=f"{name}_attention")(
+                before,
+                positions,
+                near if config.has_window(layer) else mask,
+                None if cached is None else cached[layer],
+                slot,
             )
-            hidden = hidden + mixed
-            before = RMSNorm(config, name=f"{name}_feed_forward_norm")(hidden)
-            hidden = hidden + FeedForward(config, name=f"{name}_feed_forward")(before)
+            hidden = hidden + self._sandwiched(f"{name}_post_attention_norm", mixed)
+            before = self._norm(f"{name}_feed_forward_norm", hidden)
+            fed = FeedForward(config, name=f"{name}_feed_forward")(before)
+            hidden = hidden + self._sandwiched(f"{name}_post_feed_forward_norm", fed)
             written.append(kv)
         if not config.tie_embeddings:
             self._table("output")
-        return RMSNorm(config, name="norm")(hidden), tuple(written)
+        return self._norm("norm", hidden), tuple(written)
+
+    def _norm(self, name: str, hidden: Array) -> Array:
+        return RMSNorm(self.config, name=name)(hidden)
+
+    def _sandwiched(self, name: str, added: Array) -> Array:
+        return self._norm(name, added) if self.config.sandwich_norms else added
 
     def _table(self, name: str) -> Array:
         shape, initial = (self.config.vocab_size, self.config.dim), nn.initializers.normal(0.02)
         return self._parameter(name, shape, ("vocab", "embed"), initial)
+
+
+def in_window(
+    positions: Int[Array, "batch time"],
+    slot_positions: Int[Array, "batch slot"],
+    window: int,
+) -> Bool[Array, "batch time slot"]:
+    """Tells which slots are fewer than `window` positions back.
+
+    Distances are those of positions, not of slots: padding between two tokens doesn't count.
+
+    Example:
+        >>> in_window(jnp.array([[2]]), jnp.array([[0, 1, 2]]), 2).tolist()
+        [[[False, True, True]]]
+    """
+    return positions[:, :, None] - slot_positions[:, None, :] < window

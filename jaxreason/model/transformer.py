@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jaxreason.checks import check_shape
 from jaxreason.model.config import ModelConfig
-from jaxreason.model.layers import Decoder
+from jaxreason.model.layers import Decoder, soft_capped
 
 Params: TypeAlias = PyTree[Float[Array, "..."]]
 
@@ -129,7 +129,8 @@ def unembed(
 ) -> Float[Array, "... vocab"]:
     """Turns hidden states into float32 logits."""
     table = params["embedding" if config.tie_embeddings else "output"].astype(config.dtype)
-    return jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
+    logits = jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
+    return soft_capped(logits, config.logit_soft_cap)
 
 
 def forward(

@@ -162,7 +162,8 @@ class _Queue:
             lambda: read(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool))[1]
         )
         empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract)
-        return dataclasses.replace(empty, next_slot=jnp.array(time, jnp.int32))
+        nowhere = jnp.full_like(empty.positions, -1)
+        return dataclasses.replace(empty, positions=nowhere, next_slot=jnp.array(time, jnp.int32))
 
     def draw(
         self, state: _State, request: Array, place: Array, logits: Array
@@ -220,7 +221,7 @@ class _Queue:
     def advance(self, state: _State) -> _State:
         """Decodes one token in every slot."""
         logits, cache = decode_step(self.config, self.params, state.last, state.cache)
-        end, time = cache.valid.shape[1], self.prompts.tokens.shape[1]
+        end, time = cache.positions.shape[1], self.prompts.tokens.shape[1]
         next_slot = jnp.where(cache.next_slot == end, time, cache.next_slot)
         state, token, request = self.draw(state, state.request, state.length, logits)
         return dataclasses.replace(
@@ -235,17 +236,18 @@ class _Queue:
 
 def _put_rows(cache: KVCache, row: Int[Array, "prompt"], prompts: KVCache) -> KVCache:
     """Replaces rows of a cache by prompts; a row that is none of its own is dropped."""
-    time = prompts.valid.shape[1]
+    time = prompts.positions.shape[1]
     put = lambda array, new: array.at[row].set(new, mode="drop")  # noqa: E731
     keys = lambda array, new: array.at[row, ..., :time].set(new, mode="drop")  # noqa: E731
     values = lambda array, new: array.at[row, :, :time].set(new, mode="drop")  # noqa: E731
-    valid = jnp.pad(prompts.valid, ((0, 0), (0, cache.valid.shape[1] - time)))
+    room = (0, 0), (0, cache.positions.shape[1] - time)
+    positions = jnp.pad(prompts.positions, room, constant_values=-1)
     return KVCache(
         layers=tuple(
             (keys(old[0], new[0]), values(old[1], new[1]))
             for old, new in zip(cache.layers, prompts.layers, strict=True)
         ),
-        valid=put(cache.valid, valid),
+        positions=put(cache.positions, positions),
         next_slot=cache.next_slot,
         next_position=put(cache.next_position, prompts.next_position),
     )

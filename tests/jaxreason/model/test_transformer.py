@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,8 @@ from jaxreason.model import (
     positions_of,
     score_logits,
 )
-from jaxreason.model.layers import attend, attend_cached, project, rotate
+from jaxreason.model.layers import attend, attend_cached, project
+from jaxreason.model.rope import rotate
 
 logits_of = jax.jit(forward, static_argnums=0)
 
