@@ -127,11 +127,24 @@ class _Module(nn.Module):
     ) -> Array:
         return self.param(name, nn.with_logical_partitioning(initial, axes), shape, unbox=True)
 
-    def _weight(
-        self, name: str, shape: tuple[int, ...], axes: tuple[str, ...], scale: float = 1.0
+    def _projected(
+        self,
+        inputs: Array,
+        name: str,
+        shape: tuple[int, int],
+        axes: tuple[str, str],
+        scale: float = 1.0,
     ) -> Array:
+        """Multiplies by a weight and adds what its adapter gives, if there is one."""
         initial = nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
-        return self._parameter(name, shape, axes, initial).astype(self.config.dtype)
+        weight = self._parameter(name, shape, axes, initial).astype(self.config.dtype)
+        output = project(inputs, weight)
+        if self.has_variable("params", f"{name}_a"):
+            down: Array = self.get_variable("params", f"{name}_a")
+            up: Array = self.get_variable("params", f"{name}_b")
+            between = project(inputs, down.astype(self.config.dtype))
+            output = output + project(between, up.astype(self.config.dtype))
+        return output
 
 
 class RMSNorm(_Module):
@@ -193,13 +206,14 @@ class Attention(_Module):
             mixed = attend(query, key, value, mask, **how)
         width = config.num_heads * config.head_dim
         scale = 1.0 / (2 * config.num_layers)
-        out = self._weight("out", (width, config.dim), ("heads", "embed"), scale)
-        return project(mixed.reshape(*hidden.shape[:2], width), out), written
+        mixed = mixed.reshape(*hidden.shape[:2], width)
+        out = self._projected(mixed, "out", (width, config.dim), ("heads", "embed"), scale)
+        return out, written
 
     def _heads(self, name: str, hidden: Array, heads: int, axis: str) -> Array:
         config = self.config
         width = heads * config.head_dim
-        projected = project(hidden, self._weight(name, (config.dim, width), ("embed", axis)))
+        projected = self._projected(hidden, name, (config.dim, width), ("embed", axis))
         if config.qkv_bias:
             zeros = nn.initializers.zeros_init()
             bias = self._parameter(f"{name}_bias", (width,), (axis,), zeros)
@@ -224,12 +238,11 @@ class FeedForward(_Module):
         """Applies the layer to each position."""
         config = self.config
         shape, axes = (config.dim, config.hidden_dim), ("embed", "hidden")
-        gate = project(hidden, self._weight("gate", shape, axes))
-        up = project(hidden, self._weight("up", shape, axes))
-        scale = 1.0 / (2 * config.num_layers)
-        down = self._weight("down", shape[::-1], axes[::-1], scale)
+        gate = self._projected(hidden, "gate", shape, axes)
+        up = self._projected(hidden, "up", shape, axes)
         gate = jax.nn.silu(gate) if config.activation == "silu" else jax.nn.gelu(gate)
-        return project(gate * up, down)
+        scale = 1.0 / (2 * config.num_layers)
+        return self._projected(gate * up, "down", shape[::-1], axes[::-1], scale)
 
 
 class Decoder(_Module):
