@@ -24,6 +24,7 @@ CONTROL_TITLES = {
     "oracle": "the true rule",
     "none": "none",
 }
+MEASURES = {"pass": "pass@", "vote": "majority"}
 Cells = dict[str, dict[str, Any]]
 
 
@@ -44,6 +45,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _differences(left: Sequence, right: Sequence) -> list[str]:
+    """Returns paired differences over seeds, a dash where one side was not measured."""
+    return [
+        difference(a, b) if a is not None and b is not None else "-"
+        for a, b in zip(left, right, strict=True)
+    ]
+
+
 def single_policy(cells: Cells, folder: Path) -> str:
     """Study 1: RLAD against GRPO of one policy at equal generated tokens."""
     rlad, grpo, warm = cells[RLAD], cells[GRPO], cells[WARM]
@@ -54,27 +63,27 @@ def single_policy(cells: Cells, folder: Path) -> str:
             [
                 title,
                 points(seed_interval(w["bare"])),
+                points(seed_interval(w["average"])),
                 points(seed_interval(b["bare"])),
                 points(seed_interval(a["bare"])),
                 points(seed_interval(a["average"])),
                 difference(a["average"], b["bare"]),
             ]
         )
-    header = ("problems", "warm start", "GRPO", "RLAD, none", "RLAD, with", "RLAD with - GRPO")
+    header = (
+        *("problems", "warm start, none", "warm start, with", "GRPO"),
+        *("RLAD, none", "RLAD, with", "RLAD with - GRPO"),
+    )
     spent = ", ".join(
         f"{TITLES[arm]} {cells[arm]['generated_tokens'] / 1e6:.2f} million" for arm in (RLAD, GRPO)
     )
-    budgets = [16, 32, 64, 128, 256, 512]
+    budgets = [16, 32, 64, 128, 256]
     equal = []
     for split, title in SPLIT_TITLES.items():
         for measure in ("pass", "vote"):
             left = [_along(rlad, split, measure, 1, budget) for budget in budgets]
             right = [_plain(grpo, split, measure, budget) for budget in budgets]
-            shown = [
-                difference(a, b) if a is not None and b is not None else "-"
-                for a, b in zip(left, right, strict=True)
-            ]
-            equal.append([title, {"pass": "pass@", "vote": "majority"}[measure], *shown])
+            equal.append([title, MEASURES[measure], *_differences(left, right)])
     _budget_figure(rlad, grpo, folder / "single_policy.png")
     return "\n\n".join(
         [
@@ -98,12 +107,7 @@ def allocation(cells: Cells, folder: Path) -> str:
             one = _one_abstraction(cell, split, measure, budgets)
             for k in (1, 4):
                 many = [_along(cell, split, measure, k, budget) for budget in budgets]
-                shown = [
-                    difference(a, b) if a is not None and b is not None else "-"
-                    for a, b in zip(many, one, strict=True)
-                ]
-                name = {"pass": "pass@", "vote": "majority"}[measure]
-                rows.append([title, name, f"{k} a piece", *shown])
+                rows.append([title, MEASURES[measure], f"{k} a piece", *_differences(many, one)])
     _allocation_figure(cell, folder / "allocation.png")
     return "\n\n".join(
         [
@@ -189,12 +193,20 @@ def _split(split: str) -> str:
 def _sizes(cell: dict, split: str, measure: str) -> list[tuple[int, int]]:
     names = [name for name in cell["scores"][split] if name.startswith(f"{measure}/")]
     pairs = [name.partition("/")[2].split(" x ") for name in names if " x " in name]
-    return [(int(m), int(k)) for m, k in pairs]
+    return sorted((int(m), int(k)) for m, k in pairs)
+
+
+def _counts(cell: dict, split: str, measure: str) -> list[int]:
+    """Returns the numbers of solutions without an abstraction that were scored together."""
+    names = [name for name in cell["scores"][split] if name.startswith(f"{measure}/")]
+    return sorted(int(name.partition("/")[2]) for name in names if " x " not in name)
 
 
 def _interpolated(costs: list, values: list, budget: float) -> np.ndarray | None:
     """Returns each seed's score at a budget, linear in the logarithm of tokens; None outside."""
     costs, values = np.array(costs), np.array(values)
+    if (np.diff(costs, axis=0) <= 0).any():
+        raise ValueError("costs to interpolate between must increase.")
     if not len(costs) or (costs.min(0) > budget).any() or (costs.max(0) < budget).any():
         return None
     return np.array(
@@ -221,10 +233,10 @@ def _one_abstraction(cell: dict, split: str, measure: str, budgets: list) -> lis
 def _plain(cell: dict, split: str, measure: str, budget: float) -> np.ndarray | None:
     """Returns the score at a budget of ever more solutions without an abstraction."""
     scores = cell["scores"][split]
-    names = [name for name in scores if name.startswith(f"{measure}/") and " x " not in name]
-    counts = [int(name.partition("/")[2]) for name in names]
+    counts = _counts(cell, split, measure)
     each = np.array(cell["scores"][_split(split)]["tokens/bare"])
-    return _interpolated([n * each for n in counts], [scores[name] for name in names], budget)
+    values = [scores[f"{measure}/{count}"] for count in counts]
+    return _interpolated([count * each for count in counts], values, budget)
 
 
 def _last(cell: dict, name: str) -> str:
@@ -245,18 +257,19 @@ def _budget_figure(rlad: dict, grpo: dict, path: Path) -> None:
     grid = figure.subplots(2, 3, sharex=True)
     for row, measure in zip(grid, ("pass", "vote"), strict=True):
         for axes, (split, title) in zip(row, SPLIT_TITLES.items(), strict=True):
-            for k, color in zip((1, 2, 4), COLORS, strict=False):
+            solutions = sorted({k for _, k in _sizes(rlad, split, measure)})
+            for k, color in zip(solutions, COLORS, strict=False):
                 sizes = [m for m, each in _sizes(rlad, split, measure) if each == k]
                 costs = [_cost(rlad, split, m, k).mean() for m in sizes]
                 values = [rlad["scores"][split][f"{measure}/{m} x {k}"] for m in sizes]
                 _line(axes, costs, values, f"RLAD, {k} a piece", color)
             scores = grpo["scores"][split]
-            names = [n for n in scores if n.startswith(f"{measure}/") and " x " not in n]
+            counts = _counts(grpo, split, measure)
             each = np.mean(grpo["scores"][_split(split)]["tokens/bare"])
-            costs = [int(name.partition("/")[2]) * each for name in names]
-            _line(axes, costs, [scores[name] for name in names], "GRPO", COLORS[5])
+            values = [scores[f"{measure}/{count}"] for count in counts]
+            _line(axes, [count * each for count in counts], values, "GRPO", COLORS[5])
             axes.set_xscale("log", base=2)
-            axes.set_title(f"{title}, {'pass@' if measure == 'pass' else 'majority'}", fontsize=9)
+            axes.set_title(f"{title}, {MEASURES[measure]}", fontsize=9)
             axes.grid(alpha=0.3)
     grid[0, 0].legend(fontsize=7)
     figure.supxlabel("generated tokens a problem, both players", fontsize=9)
@@ -276,7 +289,7 @@ def _allocation_figure(cell: dict, path: Path) -> None:
                 name = "abstraction" if m == 1 else "abstractions"
                 _line(axes, costs, values, f"{m} {name}", color)
             axes.set_xscale("log", base=2)
-            axes.set_title(f"{title}, {'pass@' if measure == 'pass' else 'majority'}", fontsize=9)
+            axes.set_title(f"{title}, {MEASURES[measure]}", fontsize=9)
             axes.grid(alpha=0.3)
     grid[0, 0].legend(fontsize=7)
     figure.supxlabel("generated tokens a problem, both players", fontsize=9)
