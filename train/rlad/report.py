@@ -77,7 +77,7 @@ def single_policy(cells: Cells, folder: Path) -> str:
     spent = ", ".join(
         f"{TITLES[arm]} {cells[arm]['generated_tokens'] / 1e6:.2f} million" for arm in (RLAD, GRPO)
     )
-    budgets = [16, 32, 64, 128, 256]
+    budgets = [16, 32, 64, 128]
     equal = []
     for split, title in SPLIT_TITLES.items():
         for measure in ("pass", "vote"):
@@ -100,7 +100,7 @@ def single_policy(cells: Cells, folder: Path) -> str:
 def allocation(cells: Cells, folder: Path) -> str:
     """Study 2: more abstractions against more solutions at equal tokens."""
     cell = cells["allocation"]
-    budgets = [32, 64, 128, 256]
+    budgets = [32, 64, 128]
     rows = []
     for split, title in SPLIT_TITLES.items():
         for measure in ("pass", "vote"):

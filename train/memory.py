@@ -1,0 +1,66 @@
+"""How much memory a program will take, told and checked before anything is allocated."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+
+from train.errors import RefusedError
+
+MEBIBYTE = 1 << 20
+
+
+def check_memory(parts: Mapping[str, int]) -> None:
+    """Prints what a program needs and refuses it if that is more than there is.
+
+    Args:
+        parts: Bytes of each part, by what it holds.
+
+    Raises:
+        RefusedError: If the parts do not fit; it holds the arithmetic.
+    """
+    total = sum(parts.values())
+    terms = " + ".join(f"{name} {in_words(size)}" for name, size in parts.items())
+    told = f"{terms} = {in_words(total)}" if len(parts) > 1 else terms
+    room = available_memory()
+    print(
+        f"memory: {told}" + (f" of {in_words(room)} free" if room is not None else ""),
+        file=sys.stderr,
+    )
+    if room is not None and total > room:
+        raise RefusedError(
+            f"this needs {told}, and {in_words(room)} are free: take a smaller batch, a shorter"
+            " length, a 16-bit type or a smaller model."
+        )
+
+
+def available_memory() -> int | None:
+    """Returns the free bytes of the devices, or of the machine on a CPU; None if it can't tell."""
+    if jax.default_backend() != "cpu":
+        stats = [device.memory_stats() for device in jax.local_devices()]
+        if all(each and "bytes_limit" in each for each in stats):
+            return sum(each["bytes_limit"] - each["bytes_in_use"] for each in stats)
+        return None
+    table = Path("/proc/meminfo")
+    if table.exists():
+        for line in table.read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    if "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def in_words(size: int) -> str:
+    """Returns a number of bytes as people write it.
+
+    Example:
+        >>> in_words(3 << 20)
+        '3 MiB'
+    """
+    if size < 1024 * MEBIBYTE:
+        return f"{size / MEBIBYTE:,.0f} MiB"
+    return f"{size / (1024 * MEBIBYTE):,.1f} GiB"
