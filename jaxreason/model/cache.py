@@ -219,7 +219,7 @@ def decode_step(
         ...     _, cache = prefill(config, params, tokens, tokens > 0, num_slots=8)
         ...     return decode_step(config, params, jnp.array([4]), cache)
         >>> logits, cache = jax.eval_shape(run, jax.random.key(0))
-        >>> logits.shape, cache.valid.shape
+        >>> logits.shape, cache.positions.shape
         ((1, 512), (1, 8))
     """
     check_shape("tokens", tokens, ("batch",))

@@ -26,59 +26,101 @@ logits_of = jax.jit(forward, static_argnums=0)
 TOKENS = jax.random.randint(jax.random.key(1), (2, 9), 0, 37)
 
 
-def numpy_norm(hidden, scale, epsilon):
-    return hidden / np.sqrt((hidden**2).mean(-1, keepdims=True) + epsilon) * scale
+def numpy_norm(config, hidden, scale):
+    scale = scale + 1 if config.zero_centered_norms else scale
+    return hidden / np.sqrt((hidden**2).mean(-1, keepdims=True) + config.norm_epsilon) * scale
 
 
-def numpy_rotate(values, positions, theta):
+def numpy_frequencies(config, layer):
+    """Radians for each pair of dimensions and position."""
+    half = config.head_dim // 2
+    if config.has_window(layer) and config.local_rope_theta:
+        return config.local_rope_theta ** (-np.arange(half) / half)
+    plain = config.rope_theta ** (-np.arange(half) / half)
+    scaling, scaled = config.rope_scaling, []
+    for frequency in plain:
+        turns = scaling.original_length * frequency / (2 * np.pi)
+        low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+        if scaling.kind == "none" or turns > high:
+            scaled.append(frequency)
+        elif turns < low:
+            scaled.append(frequency / scaling.factor)
+        else:
+            share = (turns - low) / (high - low)
+            scaled.append(share * frequency + (1 - share) * frequency / scaling.factor)
+    return np.array(scaled)
+
+
+def numpy_rotate(values, positions, frequencies):
     """Rotary embeddings as products of complex numbers, `[time, head, head_dim]`."""
     half = values.shape[-1] // 2
-    turns = np.exp(1j * positions[:, None, None] * theta ** (-np.arange(half) / half))
+    turns = np.exp(1j * positions[:, None, None] * frequencies)
     turned = (values[..., :half] + 1j * values[..., half:]) * turns
     return np.concatenate([turned.real, turned.imag], axis=-1)
 
 
-def numpy_attention(config, weights, hidden):
+def numpy_cap(scores, cap):
+    return scores if cap is None else cap * np.tanh(scores / cap)
+
+
+def numpy_attention(config, weights, hidden, layer):
     """Each head by itself, each query over its own past."""
     time, width = len(hidden), config.head_dim
     heads = {
-        name: (hidden @ weights[name]).reshape(time, -1, width)
+        name: (hidden @ weights[name] + weights.get(f"{name}_bias", 0)).reshape(time, -1, width)
         for name in ("query", "key", "value")
     }
+    if config.qk_norm:
+        for name in ("query", "key"):
+            heads[name] = numpy_norm(config, heads[name], weights[f"{name}_norm"]["scale"])
     query, key = (
-        numpy_rotate(heads[name], np.arange(time), config.rope_theta) for name in ("query", "key")
+        numpy_rotate(heads[name], np.arange(time), numpy_frequencies(config, layer))
+        for name in ("query", "key")
     )
     mixed = np.zeros((time, config.num_heads, width))
     for head in range(config.num_heads):
         shared = head // (config.num_heads // config.num_kv_heads)
         for now in range(time):
-            scores = key[: now + 1, shared] @ query[now, head] / math.sqrt(width)
+            first = max(0, now - config.window + 1) if config.has_window(layer) else 0
+            scores = key[first : now + 1, shared] @ query[now, head]
+            scores = scores / math.sqrt(config.query_scalar or width)
+            scores = numpy_cap(scores, config.attention_soft_cap)
             weight = np.exp(scores - scores.max())
-            mixed[now, head] = weight / weight.sum() @ heads["value"][: now + 1, shared]
+            seen = heads["value"][first : now + 1, shared]
+            mixed[now, head] = weight / weight.sum() @ seen
     return mixed.reshape(time, -1) @ weights["out"]
+
+
+def numpy_feed_forward(config, weights, hidden):
+    gate = hidden @ weights["gate"]
+    if config.activation == "silu":
+        gated = gate / (1 + np.exp(-gate))
+    else:
+        gated = gate / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (gate + 0.044715 * gate**3)))
+    return gated * (hidden @ weights["up"]) @ weights["down"]
 
 
 def numpy_forward(config, params, tokens):
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    norm = lambda name, hidden: numpy_norm(config, hidden, params[name]["scale"])  # noqa: E731
     hidden = params["embedding"][np.asarray(tokens)]
+    if config.scale_embeddings:
+        hidden = hidden * math.sqrt(config.dim)
     for layer in range(config.num_layers):
-        name, epsilon = f"layer_{layer}", config.norm_epsilon
-        before = numpy_norm(hidden, params[f"{name}_attention_norm"]["scale"], epsilon)
-        hidden = hidden + numpy_attention(config, params[f"{name}_attention"], before)
-        before = numpy_norm(hidden, params[f"{name}_feed_forward_norm"]["scale"], epsilon)
-        weights = params[f"{name}_feed_forward"]
-        gate = before @ weights["gate"]
-        gated = gate / (1 + np.exp(-gate)) * (before @ weights["up"])
-        hidden = hidden + gated @ weights["down"]
-    hidden = numpy_norm(hidden, params["norm"]["scale"], config.norm_epsilon)
-    return hidden @ params["embedding" if config.tie_embeddings else "output"].T
+        for part, block in (
+            ("attention", partial(numpy_attention, layer=layer)),
+            ("feed_forward", numpy_feed_forward),
+        ):
+            before = norm(f"layer_{layer}_{part}_norm", hidden)
+            added = block(config, params[f"layer_{layer}_{part}"], before)
+            if config.sandwich_norms:
+                added = norm(f"layer_{layer}_post_{part}_norm", added)
+            hidden = hidden + added
+    output = params["embedding" if config.tie_embeddings else "output"]
+    return numpy_cap(norm("norm", hidden) @ output.T, config.logit_soft_cap)
 
 
 def test_forward_equals_numpy(config, params):
-    scales = [name for name in params if name.endswith("norm")]
-    for index, name in enumerate(scales):  # scales other than 1, or they would go unseen
-        noise = jax.random.uniform(jax.random.key(index), (config.dim,), minval=0.5, maxval=1.5)
-        params = params | {name: {"scale": noise}}
     logits = logits_of(config, params, TOKENS)
     expected = np.stack([numpy_forward(config, params, row) for row in TOKENS])
     assert np.ptp(expected) > 5
@@ -89,10 +131,11 @@ def test_tied_and_untied_parameters(config, params):
     assert ("output" in params) == (not config.tie_embeddings)
     assert num_parameters(config) == sum(leaf.size for leaf in jax.tree.leaves(params))
     extra = 0 if config.tie_embeddings else config.vocab_size * config.dim
-    head = config.dim // config.num_heads
-    kv_width = config.num_kv_heads * head
-    block = 2 * config.dim**2 + 2 * config.dim * kv_width + 3 * config.dim * config.hidden_dim
-    norms = (2 * config.num_layers + 1) * config.dim
+    head = config.head_size or config.dim // config.num_heads
+    width, kv_width = config.num_heads * head, config.num_kv_heads * head
+    block = 2 * config.dim * (width + kv_width) + 3 * config.dim * config.hidden_dim
+    block += (width + 2 * kv_width) * config.qkv_bias + 2 * head * config.qk_norm
+    norms = ((4 if config.sandwich_norms else 2) * config.num_layers + 1) * config.dim
     table = config.vocab_size * config.dim
     assert num_parameters(config) == table + extra + config.num_layers * block + norms
 

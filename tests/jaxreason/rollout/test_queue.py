@@ -1,5 +1,6 @@
 """Generation from a queue: equal to `generate`, whatever the slots; counted; compiled once."""
 
+import dataclasses
 import re
 from functools import partial
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxreason.model import ModelConfig, init
+from jaxreason.model import ModelConfig, init, token_log_probs
 from jaxreason.rollout import Sampling, completion_log_probs, generate
 from jaxreason.rollout.queue import generate_queue
 from jaxreason.sequences import Sequence
@@ -37,10 +38,19 @@ def make_prompts(requests=REQUESTS, seed=0):
     return Sequence(jax.random.randint(token_key, (requests, 5), 0, 31), mask)
 
 
-@partial(jax.jit, static_argnames=(*STATIC, "slots", "refill"))
-def run(params, prompts, key, sampling=Sampling(), stop_tokens=STOPS, max_new_tokens=STEPS, **how):
+@partial(jax.jit, static_argnames=(*STATIC, "config", "slots", "refill"))
+def run(
+    params,
+    prompts,
+    key,
+    sampling=Sampling(),
+    stop_tokens=STOPS,
+    max_new_tokens=STEPS,
+    config=CONFIG,
+    **how,
+):
     return generate_queue(
-        CONFIG,
+        config,
         params,
         prompts,
         key,
@@ -52,10 +62,18 @@ def run(params, prompts, key, sampling=Sampling(), stop_tokens=STOPS, max_new_to
     )
 
 
-@partial(jax.jit, static_argnames=STATIC)
-def at_once(params, prompts, key, sampling=Sampling(), stop_tokens=STOPS, max_new_tokens=STEPS):
+@partial(jax.jit, static_argnames=(*STATIC, "config"))
+def at_once(
+    params,
+    prompts,
+    key,
+    sampling=Sampling(),
+    stop_tokens=STOPS,
+    max_new_tokens=STEPS,
+    config=CONFIG,
+):
     return generate(
-        CONFIG,
+        config,
         params,
         prompts,
         key,
@@ -121,6 +139,24 @@ def test_log_probs_are_those_of_the_scorer(params):
     mask = rollout.completion.mask
     np.testing.assert_allclose(rollout.log_probs[mask], scores.log_probs[mask], atol=1e-5)
     assert (rollout.log_probs[~mask] == 0).all() and rollout.log_probs[mask].mean() < -0.3
+
+
+@pytest.mark.parametrize("slots, refill", [(1, None), (3, 2)])
+def test_windows_count_positions_in_the_ring(params, slots, refill):
+    """Where a row's tokens lie in the ring, and what others left there, doesn't matter."""
+    config = dataclasses.replace(CONFIG, window=4)
+    prompts, key = make_prompts(), jax.random.key(9)
+    rollout, _ = run(params, prompts, key, TOP_K, slots=slots, refill=refill, config=config)
+    assert_same(rollout, at_once(params, prompts, key, TOP_K, config=config))
+    mask, completion = rollout.completion.mask, rollout.completion
+    both = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), prompts, completion)
+    scores = jax.jit(partial(token_log_probs, start=5, transform=TOP_K.transform), static_argnums=0)
+    near, far = (
+        scores(each, params, both.tokens, segment_ids=both.mask.astype(jnp.int32)).log_probs[mask]
+        for each in (config, CONFIG)
+    )
+    np.testing.assert_allclose(rollout.log_probs[mask], near, atol=1e-5)
+    assert abs(near - far).max() > 0.05
 
 
 @pytest.mark.parametrize("slots", [2, 3])
