@@ -1,0 +1,1 @@
+"""Models that others trained: their weights, tokenizers and chat templates, read and written."""
