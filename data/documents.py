@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data.spans import Spans, Tag, Text, parted, parted_solution
-from data.tokenizer import Tokenizer
+from data.tokenizer import AnyTokenizer
 from jaxreason.mixture import Document
 from jaxreason.tasks.vocabulary import ABSTRACTION, SOLUTION
 
@@ -20,7 +20,7 @@ class Record:
     solution: str
 
 
-def tokenised(tokenizer: Tokenizer, spans: Spans, *, end: bool = True) -> Document:
+def tokenised(tokenizer: AnyTokenizer, spans: Spans, *, end: bool = True) -> Document:
     """Turns an example into tokens: prompt, trace, answer and the end of sequence.
 
     Args:
@@ -42,7 +42,7 @@ def tokenised(tokenizer: Tokenizer, spans: Spans, *, end: bool = True) -> Docume
     return Document(tokens, prompt_length=len(prompt), answer_length=len(answer))
 
 
-def _ids(tokenizer: Tokenizer, text: Text) -> list[int]:
+def _ids(tokenizer: AnyTokenizer, text: Text) -> list[int]:
     ids: list[int] = []
     for part in text:
         ids += (
@@ -51,7 +51,7 @@ def _ids(tokenizer: Tokenizer, text: Text) -> list[int]:
     return ids
 
 
-def reasoning_document(tokenizer: Tokenizer, record: Record, *, bare: bool = False) -> Document:
+def reasoning_document(tokenizer: AnyTokenizer, record: Record, *, bare: bool = False) -> Document:
     """Renders a whole record for pretraining; loss on all but the problem, whose digits are random.
 
     Args:
@@ -63,13 +63,13 @@ def reasoning_document(tokenizer: Tokenizer, record: Record, *, bare: bool = Fal
     return _rendered(tokenizer, record.problem, hint + record.solution)
 
 
-def abstraction_example(tokenizer: Tokenizer, record: Record) -> Document:
+def abstraction_example(tokenizer: AnyTokenizer, record: Record) -> Document:
     """Renders problem -> abstraction; loss on the rule and on the solution tag that ends it."""
     words = record.abstraction.removeprefix(ABSTRACTION)
     return _rendered(tokenizer, record.problem + ABSTRACTION, words + SOLUTION, end=False)
 
 
-def solution_example(tokenizer: Tokenizer, record: Record, *, bare: bool = False) -> Document:
+def solution_example(tokenizer: AnyTokenizer, record: Record, *, bare: bool = False) -> Document:
     """Renders problem and abstraction -> worked solution; loss on the solution and its end.
 
     Args:
@@ -109,7 +109,9 @@ def imperfect_teacher(abstractions: Sequence[str], *, error: float, seed: int) -
     return taught
 
 
-def _rendered(tokenizer: Tokenizer, prompt: str, completion: str, *, end: bool = True) -> Document:
+def _rendered(
+    tokenizer: AnyTokenizer, prompt: str, completion: str, *, end: bool = True
+) -> Document:
     """Renders what follows a prompt of the rule tasks."""
     trace, answer = parted_solution(completion)
     return tokenised(tokenizer, Spans(parted(prompt), trace, answer), end=end)

@@ -20,7 +20,7 @@ from data.ingest import Ingest
 from data.mixture_config import Source
 from data.near_duplicates import text_hash
 from data.spans import Spans
-from data.tokenizer import Tokenizer
+from data.tokenizer import AnyTokenizer
 from jaxreason.mixture import Documents
 
 CODE: tuple[ModuleType, ...] = (documents, tokenizer, sys.modules[__name__])
@@ -67,7 +67,7 @@ class TokenizedSource:
 
 
 def tokenize(
-    source: Source, ingest: Ingest, tokenizer: Tokenizer, cache_dir: Path
+    source: Source, ingest: Ingest, tokenizer: AnyTokenizer, cache_dir: Path
 ) -> TokenizedSource:
     """Reads, cleans and tokenises a source, or opens what was prepared before.
 
@@ -116,7 +116,7 @@ def _write(
     folder: Path,
     name: str,
     examples: Iterable[Spans],
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     report: dict[str, Any],
 ) -> None:
     """Writes a source's tokens and columns, in memory that does not grow with its texts."""

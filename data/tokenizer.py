@@ -1,10 +1,15 @@
-"""A sentencepiece tokenizer: trained reproducibly, and lossless on any text."""
+"""A sentencepiece tokenizer: trained reproducibly, and lossless on any text.
 
+Programs take `AnyTokenizer`: this one, or a pretrained model's (`data.pretrained.tokenizer`).
+"""
+
+import codecs
 import hashlib
 import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import sentencepiece
 
@@ -59,11 +64,81 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, symbols: Sequence[
     return model.getvalue()
 
 
+class AnyTokenizer(Protocol):
+    """What programs ask of a tokenizer: text to token ids and back."""
+
+    vocab_size: int
+    pad_id: int
+    eos_id: int
+    start_ids: tuple[int, ...]
+    """What the model expects before every text."""
+    stop_ids: tuple[int, ...]
+    """All tokens that end an answer."""
+    space_before: bool
+    """Whether encoding puts a space before a text, which decoding takes away."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def encode(self, text: str, *, with_tags: bool = False) -> list[int]:
+        """Returns the text's token ids; only with `with_tags` are tags and special tokens such."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Returns the text of token ids; special tokens have none."""
+
+    def token_bytes(self, token: int) -> bytes:
+        """Returns what a token adds to a text, in UTF-8, of which it may be a part."""
+
+    def symbol_ids(self, symbols: Sequence[str]) -> tuple[int, ...]:
+        """Returns the id of each symbol; raises `ValueError` if one is no token."""
+
+
+class TextStream:
+    """Decodes tokens as they come; a character is given once all its bytes are there.
+
+    Args:
+        tokenizer: Whose tokens they are.
+
+    Example:
+        >>> tokenizer = Tokenizer(train_tokenizer(["a b"] * 9, vocab_size=263, symbols=()))
+        >>> stream = TextStream(tokenizer)
+        >>> [stream.push(token) for token in tokenizer.encode("a\N{EURO SIGN}")], stream.close()
+        (['a', '', '', '\u20ac'], '')
+    """
+
+    def __init__(self, tokenizer: AnyTokenizer) -> None:
+        self._bytes = tokenizer.token_bytes
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._drops_space = tokenizer.space_before
+
+    def push(self, token: int) -> str:
+        """Returns the text that a further token completes, often none."""
+        return self._shown(self._decoder.decode(self._bytes(token)))
+
+    def close(self) -> str:
+        """Returns what is left: U+FFFD for a character that was not finished."""
+        return self._shown(self._decoder.decode(b"", final=True))
+
+    def _shown(self, text: str) -> str:
+        if self._drops_space and text:
+            self._drops_space = False
+            return text.removeprefix(" ")
+        return text
+
+
 class Tokenizer:
     """Text to token ids and back, by a sentencepiece model.
 
     Args:
         model: A serialised sentencepiece model with byte fallback.
+
+    Attributes:
+        vocab_size: Number of tokens.
+        pad_id: What fills rows up.
+        eos_id: The end of a text.
+        start_ids: Nothing: texts begin with their first token.
+        stop_ids: The end of a text.
+        space_before: False: text is kept as it is.
 
     Raises:
         ValueError: If it is no such model, or changes text.
@@ -79,6 +154,9 @@ class Tokenizer:
         self.vocab_size: int = self._processor.vocab_size()
         self.pad_id: int = self._processor.pad_id()
         self.eos_id: int = self._processor.eos_id()
+        self.start_ids: tuple[int, ...] = ()
+        self.stop_ids: tuple[int, ...] = (self.eos_id,)
+        self.space_before = False
         self._marks = re.compile(SPACE_MARK)
         self._marks_and_tags = re.compile("|".join(map(re.escape, [SPACE_MARK, *self._tags()])))
         if self.eos_id < 0 or self.decode(self.encode(_PROBE)) != _PROBE:
@@ -115,13 +193,7 @@ class Tokenizer:
         Raises:
             ValueError: If the text holds a lone surrogate, which no encoding can express.
         """
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"text to encode must be valid Unicode; character {error.start} is a lone"
-                " surrogate, replace it."
-            ) from error
+        check_unicode(text)
         ids: list[int] = []
         start = 0
         for found in (self._marks if with_tags else self._marks_and_tags).finditer(text):
@@ -138,6 +210,15 @@ class Tokenizer:
         """Returns the text of token ids; special tokens have none."""
         return self._processor.decode([int(token) for token in ids])
 
+    def token_bytes(self, token: int) -> bytes:
+        """Returns what a token adds to a text, in UTF-8, of which it may be a part."""
+        piece = self._processor.id_to_piece(token)
+        if self._processor.is_byte(token):
+            return bytes.fromhex(piece[3:5])
+        if self._processor.is_control(token) or self._processor.is_unknown(token):
+            return self.decode([token]).encode()
+        return piece.replace(SPACE_MARK, " ").encode()
+
     def symbol_ids(self, symbols: Sequence[str]) -> tuple[int, ...]:
         """Returns the id of each symbol.
 
@@ -151,3 +232,14 @@ class Tokenizer:
                 f"the tokenizer has no symbols {unknown}; train one with them as `symbols`."
             )
         return ids
+
+
+def check_unicode(text: str) -> None:
+    """Raises `ValueError` if a text holds a lone surrogate, which no encoding can express."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"text to encode must be valid Unicode; character {error.start} is a lone surrogate,"
+            " replace it."
+        ) from error

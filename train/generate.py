@@ -142,7 +142,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("prompt", help="what to answer")
     parser.add_argument("--model", default="smollm2", help="name, file or folder (%(default)s)")
     parser.add_argument("--system", help="system message (default: what the template says)")
-    parser.add_argument("--raw", action="store_true", help="continue the prompt, without a template")
+    parser.add_argument(
+        "--raw", action="store_true", help="continue the prompt, without a template"
+    )
     parser.add_argument("--max-new-tokens", type=int, default=256, help="(default: %(default)s)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (%(default)s)")
     parser.add_argument("--top-k", type=int, help="keep the k most likely tokens")

@@ -10,7 +10,7 @@ import numpy as np
 from data.renderers import asked
 from data.spans import END_OF_THINK, THINK, plain
 from data.stream import Batches, Stream
-from data.tokenizer import Tokenizer
+from data.tokenizer import AnyTokenizer
 from jaxreason.model import ModelConfig, Params
 from jaxreason.rollout import Sampling, generate, pad_prompts
 from jaxreason.sequences import Sequence as Tokens
@@ -36,7 +36,7 @@ class Scorer:
     def __init__(
         self,
         model: ModelConfig,
-        tokenizer: Tokenizer,
+        tokenizer: AnyTokenizer,
         problems: dict[str, list[Problem]],
         general: Stream,
         *,
@@ -100,7 +100,7 @@ class Scorer:
         return self._tokenizer.symbol_ids([THINK.symbol])[0]
 
 
-def encode_prompts(tokenizer: Tokenizer, problems: Sequence[Problem], length: int) -> Tokens:
+def encode_prompts(tokenizer: AnyTokenizer, problems: Sequence[Problem], length: int) -> Tokens:
     """Returns problems as tokens, padded to one length.
 
     Raises:
@@ -113,7 +113,7 @@ def encode_prompts(tokenizer: Tokenizer, problems: Sequence[Problem], length: in
     return pad_prompts(rows, buckets=(length,))
 
 
-def answer_of(tokenizer: Tokenizer, completion: Sequence[int]) -> str:
+def answer_of(tokenizer: AnyTokenizer, completion: Sequence[int]) -> str:
     """Returns what a completion answers: what follows the trace, all of it if there is none.
 
     A completion that did not end has no answer.
