@@ -1,7 +1,7 @@
 """Answers a prompt with a pretrained model: `python -m train.generate --model NAME "..."`.
 
-Tokens are shown as they come. The model is a folder with config.json and safetensors, a GGUF file, or
-`smollm2` for the SmolLM2-135M-Instruct that `make real` installs.
+Tokens are shown as they come. The model is a folder with config.json and safetensors, a GGUF file,
+or `smollm2` for the SmolLM2-135M-Instruct that `make real` installs.
 """
 
 import argparse
@@ -120,8 +120,8 @@ def answer(arguments: argparse.Namespace) -> None:
     print(text.close(), flush=True)
     seconds = time.monotonic() - started
     print(
-        f"{count} tokens after {len(prompt)}: the first after {first:.1f} s, all in {seconds:.1f} s,"
-        " compiling included",
+        f"{count} tokens after {len(prompt)}: the first after {first:.1f} s, all in {seconds:.1f}"
+        " s, compiling included",
         file=sys.stderr,
     )
 
