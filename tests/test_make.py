@@ -59,7 +59,7 @@ def test_env_takes_the_pins_of_its_python(checkout, tmp_path, minor, pins):
     assert made.returncode == 0, made.stderr
     *_, last = (checkout / "pip.log").read_text().splitlines()
     assert f"--constraint constraints/{pins}.txt" in last
-    assert last.endswith("--editable .[train,voting,dev,peers]")
+    assert last.endswith("--editable .[train,voting,models,dev,peers]")
 
 
 def test_env_is_made_once_and_again_when_pins_or_python_change(checkout, tmp_path):

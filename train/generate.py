@@ -19,6 +19,7 @@ from data.pretrained.load import load_pretrained
 from data.pretrained.models import find_model, open_model, open_tokenizer
 from data.pretrained.tokenizer import PretrainedTokenizer
 from data.tokenizer import TextStream
+from jaxreason.checks import check_that
 from jaxreason.model import ModelConfig, Params, num_parameters
 from jaxreason.rollout import Sampling, advance, begin, pad_prompts
 from train.errors import exit_on_refusal, refuse_bad_values
@@ -104,7 +105,8 @@ def answer(arguments: argparse.Namespace) -> None:
     """Loads the model, answers and says how fast."""
     with refuse_bad_values():
         sampling = Sampling(arguments.temperature, arguments.top_k, arguments.top_p)
-    limit = arguments.max_new_tokens
+        limit = arguments.max_new_tokens
+        check_that(limit >= 1, f"max_new_tokens must be 1 or more; got {limit}.")
     model = load(arguments.model, arguments.dtype, tokens=limit + len(arguments.prompt))
     with refuse_bad_values():
         prompt = encode(model.tokenizer, arguments)

