@@ -4,6 +4,7 @@ The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Reading m
 that only what is asked for is in memory.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,13 +110,27 @@ def _reader_of(path: Path) -> Any:
         if stream.read(len(MAGIC)) != MAGIC:
             raise ValueError(f"{path} is not a GGUF file.")
     try:
-        reader = _gguf().GGUFReader(path)
+        reader = _bounded_reader()(path)
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(f"{path} is cut short or damaged ({reason}).") from error
     if reader.byte_order == "S":
         raise ValueError(f"{path} is written in the other byte order; convert it for this machine.")
     return reader
+
+
+@functools.cache
+def _bounded_reader() -> type:
+    """Returns the package's reader, which would read on past a file's end, for ever."""
+
+    class BoundedReader(_gguf().GGUFReader):
+        def _get(self, offset: int, dtype: Any, count: int = 1, *order: Any, **named: Any) -> Any:
+            values = super()._get(offset, dtype, count, *order, **named)
+            if len(values) != count:
+                raise ValueError(f"{count} values at byte {offset} are not there")
+            return values
+
+    return BoundedReader
 
 
 def _gguf() -> ModuleType:
