@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 
 MAGIC = b"GGUF"
@@ -88,7 +88,7 @@ class GGUFFile:
         if kind.name in ("F32", "F16"):
             return data
         if kind.name == "BF16":
-            return data.view(ml_dtypes.bfloat16)
+            return data.view(jnp.dtype(jnp.bfloat16))
         return _dequantised(data, kind, self.shapes[name])
 
 
