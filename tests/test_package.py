@@ -168,7 +168,7 @@ def undeclared_imports(rooms: tuple[str, ...], requirements: list[str]) -> set[s
 def test_every_import_is_declared():
     core = PROJECT["dependencies"]
     library = core + EXTRAS["voting"]
-    programs = core + EXTRAS["train"] + EXTRAS["tasks"]
+    programs = core + EXTRAS["train"] + EXTRAS["tasks"] + EXTRAS["models"]
     assert undeclared_imports(("jaxreason",), library) == set()
     assert undeclared_imports(("data", "train", "configs"), programs) == set()
     everything = core + [text for extra in EXTRAS.values() for text in extra]

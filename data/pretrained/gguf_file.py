@@ -4,13 +4,14 @@ The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Reading m
 that only what is asked for is in memory.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 
 MAGIC = b"GGUF"
@@ -87,7 +88,7 @@ class GGUFFile:
         if kind.name in ("F32", "F16"):
             return data
         if kind.name == "BF16":
-            return data.view(ml_dtypes.bfloat16)
+            return data.view(jnp.dtype(jnp.bfloat16))
         return _dequantised(data, kind, self.shapes[name])
 
 
@@ -109,13 +110,27 @@ def _reader_of(path: Path) -> Any:
         if stream.read(len(MAGIC)) != MAGIC:
             raise ValueError(f"{path} is not a GGUF file.")
     try:
-        reader = _gguf().GGUFReader(path)
+        reader = _bounded_reader()(path)
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(f"{path} is cut short or damaged ({reason}).") from error
     if reader.byte_order == "S":
         raise ValueError(f"{path} is written in the other byte order; convert it for this machine.")
     return reader
+
+
+@functools.cache
+def _bounded_reader() -> type:
+    """Returns the package's reader, which would read on past a file's end, for ever."""
+
+    class BoundedReader(_gguf().GGUFReader):
+        def _get(self, offset: int, dtype: Any, count: int = 1, *order: Any, **named: Any) -> Any:
+            values = super()._get(offset, dtype, count, *order, **named)
+            if len(values) != count:
+                raise ValueError(f"{count} values at byte {offset} are not there")
+            return values
+
+    return BoundedReader
 
 
 def _gguf() -> ModuleType:

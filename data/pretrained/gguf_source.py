@@ -209,7 +209,10 @@ def _names(file: GGUFFile, family: _Family) -> dict[str, str]:
     parts = {f"{theirs}.weight": f"{ours}.weight" for ours, theirs in _MATRICES.items()}
     parts |= {f"{theirs}.weight": f"{ours}.weight" for ours, theirs in family.norms.items()}
     parts |= {f"{_MATRICES[matrix]}.bias": f"{matrix}.bias" for matrix in biases}
-    for layer in range(_single(file, "block_count")):
+    layers = _single(file, "block_count")
+    if layers > len(file.shapes):  # a damaged number would fill the memory with names
+        raise ValueError(f"{file.path} holds fewer tensors than its {layers} layers need.")
+    for layer in range(layers):
         for theirs, ours in parts.items():
             names[f"model.layers.{layer}.{theirs}"] = f"blk.{layer}.{ours}"
     missing = [stored for stored in names.values() if stored not in file.shapes]
@@ -324,5 +327,5 @@ def _halves_apart(values: np.ndarray, head_dim: int, where: str) -> np.ndarray:
     """Returns rows with the first members of a head's rotary pairs before the second ones."""
     if len(values) % head_dim:
         raise ValueError(f"{where} has {len(values)} rows, not a multiple of {head_dim}.")
-    pairs = values.reshape(-1, head_dim // 2, 2, *values.shape[1:])
+    pairs = values.reshape(len(values) // head_dim, head_dim // 2, 2, *values.shape[1:])
     return pairs.swapaxes(1, 2).reshape(values.shape)

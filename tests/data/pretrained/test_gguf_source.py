@@ -331,6 +331,7 @@ def without(values, name):
         ("llama", {"metadata": {"expert_count": 8}}, "is a mixture of experts"),
         ("llama", {"metadata": {"block_count": None}}, r"lacks the metadata llama\.block_count"),
         ("llama", {"metadata": {"block_count": 0}}, "must be one positive integer; got .0"),
+        ("llama", {"metadata": {"block_count": 2**31}}, "fewer tensors than its 2147483648 layers"),
         ("llama", {"metadata": {"feed_forward_length": [96, 64]}}, "one positive integer; got .64"),
         ("llama", {"metadata": {"rope.dimension_count": 8}}, "rope.dimension_count is 8, but"),
         ("gemma3", {"metadata": {"rope.freq_base": None}}, r"lacks the metadata gemma3\.rope"),
@@ -369,6 +370,16 @@ def test_files_that_are_none_or_cut_short_are_told(write, tmp_path):
         cut.write_bytes(whole[:size])
         with pytest.raises(ValueError, match=r"cut\.gguf is cut short or damaged \(.*\)\.$"):
             GGUFSource(cut)
+
+
+@pytest.mark.parametrize("count", [2**20, 2**40, 2**63])
+def test_a_list_longer_than_the_file_is_told_at_once(count, write):
+    path = write("llama", tensors_of("llama"), other={"numbers": [1] * 77})
+    whole = path.read_bytes()
+    assert whole.count(struct.pack("<Q", 77)) == 1
+    path.write_bytes(whole.replace(struct.pack("<Q", 77), struct.pack("<Q", count)))
+    with pytest.raises(ValueError, match="is cut short or damaged"):
+        GGUFSource(path)
 
 
 def test_the_model_of_the_wheel_opens():
