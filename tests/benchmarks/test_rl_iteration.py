@@ -54,7 +54,8 @@ def test_parameters_are_counted_as_the_model_has_them(size):
 
 def test_the_shapes_are_those_that_were_asked_for():
     wide = SHAPES["4m"]
-    assert model(wide) == ModelConfig(4096, 256, 4, 8, 4, 768)
+    sizes = {"vocab_size": 4096, "dim": 256, "num_layers": 4, "num_heads": 8, "num_kv_heads": 4}
+    assert model(wide) == ModelConfig(**sizes, hidden_dim=768)
     assert 4.1e6 < wide.parameters < 4.3e6
     assert (wide.rows, wide.prompt_length, wide.completion_length) == (8, 64, 64)
     demo, task, game = SHAPES["demo"], make_rule_induction(CONFIG.task), CONFIG.rl.game

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreason.model import ModelConfig, Params
-from jaxreason.rlad import control_abstractions, pass_at_k, play, propose, solve
+from jaxreason.rlad import CONTROLS, control_abstractions, pass_at_k, play, propose, solve
 from jaxreason.rlad.allocation import pass_at_mk
 from jaxreason.rlad.voted import voted_accuracy
 from jaxreason.rollout import Sampling
@@ -173,35 +173,48 @@ def score(sampled: Sampled, chosen: jax.Array, key: jax.Array) -> dict[str, jax.
     return scores
 
 
-def score_control(
+def score_controls(
     task: Task,
     models: tuple[ModelConfig, ModelConfig],
     players: Players,
-    control: str,
     problems: Any,
     keys: jax.Array,
     *,
     abstractions: int,
     solutions: int,
-) -> dict[str, jax.Array]:
-    """Measures a solver given the abstractions of a control: success and adherence."""
+) -> dict[str, dict[str, jax.Array]]:
+    """Measures a solver given the abstractions of each control: success and adherence."""
     _, written = propose(
         task, models[0], players[0], problems, keys, abstractions=abstractions, sampling=Sampling()
     )
-    given, withheld = control_abstractions(task, control, problems, written.completion)
-    _, solved, rewards = solve(
-        task,
-        models[1],
-        players[1],
-        problems,
-        given,
-        jnp.full(given.tokens.shape[:2], withheld),
-        keys,
-        solutions=solutions,
-        sampling=Sampling(),
-    )
-    follows = jax.vmap(jax.vmap(jax.vmap(task.follows, (None, 0))))
-    return {"success": rewards.mean(), "adherence": follows(given, solved.completion).mean()}
+    each = [control_abstractions(task, name, problems, written.completion) for name in CONTROLS]
+    longest = max(given.tokens.shape[-1] for given, _ in each)
+    room = lambda leaf: ((0, 0), (0, 0), (0, longest - leaf.shape[-1]))  # noqa: E731
+    padded = [jax.tree.map(lambda leaf: jnp.pad(leaf, room(leaf)), given) for given, _ in each]
+    given = jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded)
+    withheld = jnp.array([hides for _, hides in each])
+
+    def measure(control: tuple[Any, jax.Array]) -> dict[str, jax.Array]:
+        given, withheld = control
+        bare = jnp.broadcast_to(withheld, given.tokens.shape[:2])
+        _, solved, rewards = solve(
+            task,
+            models[1],
+            players[1],
+            problems,
+            given,
+            bare,
+            keys,
+            solutions=solutions,
+            sampling=Sampling(),
+        )
+        follows = jax.vmap(jax.vmap(jax.vmap(task.follows, (None, 0))))
+        return {"success": rewards.mean(), "adherence": follows(given, solved.completion).mean()}
+
+    scores = jax.lax.map(measure, (given, withheld))  # one program for all of them
+    return {
+        name: jax.tree.map(lambda leaf, at=at: leaf[at], scores) for at, name in enumerate(CONTROLS)
+    }
 
 
 def _bare(

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.model import ModelConfig, Params
-from jaxreason.rlad import CONTROLS, GameState, init_game, train_game
+from jaxreason.rlad import GameState, init_game, train_game
 from train.checkpoints import Checkpoints
 from train.errors import RefusedError
 from train.progress import track
 from train.rlad.arms import GRPO, RLAD, WARM, game_of, players_of, rounds_of
 from train.rlad.config import StudyConfig
-from train.rlad.measures import base_success, draw_problems, sample_pair, score, score_control
+from train.rlad.measures import base_success, draw_problems, sample_pair, score, score_controls
 from train.rlad.world import PARTS, make_task, pretrain, warm_start
 from train.run_folder import as_json, read_json, versions, write_json
 
@@ -237,17 +237,15 @@ class Runner:
     def _control(self, solver: ModelConfig, players: tuple[Params, Params]) -> dict[str, Any]:
         config, models = self._config.evaluation, (self._config.world.model, solver)
 
-        def measure(split: str, control: str, players: Any, key: jax.Array) -> Any:
+        def measure(split: str, players: Any, key: jax.Array) -> Any:
             problems, keys = draw_problems(self._task, key, split, config.problems)
             sizes = {"abstractions": config.solutions, "solutions": config.solutions}
-            return score_control(self._task, models, players, control, problems, keys, **sizes)
+            return score_controls(self._task, models, players, problems, keys, **sizes)
 
-        outcome: dict[str, Any] = {}
-        for number, split in enumerate(SPLITS[:2]):
-            for control in CONTROLS:
-                outcome.setdefault(split, {})[control] = self._by_seed(
-                    partial(measure, split, control), players, self._keys(16 + number)
-                )
+        outcome = {
+            split: self._by_seed(partial(measure, split), players, self._keys(16 + number))
+            for number, split in enumerate(SPLITS[:2])
+        }
         return _lists(outcome)
 
     @staticmethod
