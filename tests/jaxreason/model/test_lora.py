@@ -75,7 +75,7 @@ def test_gradients_of_adapters_are_those_through_the_merged_weights(config, para
 
     apart, merged = (jax.jit(jax.grad(partial(loss, put=put)))(adapters) for put in (attach, merge))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3), apart, merged)
-    assert all(abs(leaf).max() > 1e-5 for leaf in jax.tree.leaves(apart))
+    assert all(abs(leaf).max() > 1e-2 for leaf in jax.tree.leaves(apart))
 
 
 @pytest.mark.parametrize(
