@@ -15,8 +15,9 @@ environments of their own, made by `benchmarks/make_peers.sh`.
 The floor is the arithmetic of an iteration at the measured matmul rate, the better of before and
 after: 2 operations a parameter and place to read the prompts and to write, 6 to learn, and
 attention over the places before each; the embedding counts where its product is needed, for the
-tokens written. Each completion reads its prompt, as on every side. `first` is the first iteration,
-with compiling. One JSON line comes last.
+tokens written. Each completion reads its prompt, as the peers have it; ours reads a prompt once for
+all its completions, which the floor gives it no credit for. `first` is the first iteration, with
+compiling. One JSON line comes last.
 """
 
 import argparse
