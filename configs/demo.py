@@ -10,6 +10,7 @@ from train.config import (
     LoopConfig,
     RLConfig,
     SupervisedConfig,
+    WarmStartConfig,
 )
 
 CONFIG = ExperimentConfig(
@@ -27,7 +28,7 @@ CONFIG = ExperimentConfig(
         batch_size=32,
         optimizer=OptimizerConfig(method="muon", learning_rate=1e-2, warmup_steps=30),
     ),
-    sft=SupervisedConfig(
+    sft=WarmStartConfig(
         steps=80,
         batch_size=32,
         optimizer=OptimizerConfig(method="muon", learning_rate=3e-3, warmup_steps=10),

@@ -1,6 +1,7 @@
 """What a training program calls: the tokenizer and the batches, from the cache if there."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -121,6 +122,7 @@ def prepare_sft(
     steps: int,
     batch_size: int,
     cache_dir: Path | None = None,
+    choose: Callable[[Tokenizer, list[Record]], np.ndarray] | None = None,
 ) -> SFTData:
     """Prepares the batches of the two warm starts, on problems that pretraining has not seen.
 
@@ -133,6 +135,8 @@ def prepare_sft(
         steps: Length of the run in batches.
         batch_size: Sequences in a batch.
         cache_dir: Where prepared artefacts live; default: the user's cache.
+        choose: Says which records, as the teacher wrote them, the abstraction generator learns
+            from; default: all.
 
     Returns:
         The tokenizer of pretraining and the batches of both.
@@ -150,17 +154,20 @@ def prepare_sft(
         pairs = zip(records, texts, strict=True)
         return [dataclasses.replace(record, abstraction=text) for record, text in pairs]
 
+    kept = None if choose is None else choose(tokenizer, taught())
+
     def abstractions() -> list[Document]:
-        return [abstraction_example(tokenizer, record) for record in taught()]
+        records = taught() if kept is None else itertools.compress(taught(), kept)
+        return [abstraction_example(tokenizer, record) for record in records]
 
     def solutions(bare: bool) -> list[Document]:
         return [solution_example(tokenizer, record, bare=bare) for record in taught()]
 
-    source = partial(
-        _source, corpora, pack=best_fit, depends_on=(config.teacher_error, config.seed)
-    )
+    taught_by = (config.teacher_error, config.seed)
+    source = partial(_source, corpora, pack=best_fit, depends_on=taught_by)
     bare_share = config.bare_share
-    generator = [source("abstractions", abstractions)]
+    chosen = taught_by if kept is None else (*taught_by, kept.tobytes().hex())
+    generator = [source("abstractions", abstractions, depends_on=chosen)]
     solver = [
         source("solutions", partial(solutions, False), weight=1 - bare_share),
         source("bare_solutions", partial(solutions, True), weight=bare_share),

@@ -52,6 +52,24 @@ class SupervisedConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class WarmStartConfig(SupervisedConfig):
+    """Settings of each of the two warm starts."""
+
+    steps: int = 100
+    """Updates."""
+    filter_samples: int = 0
+    """Solutions, with and without, by which the base model tells whether a teacher's abstraction
+    raises success; the abstraction generator learns from those that do. 0 keeps all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_that(
+            self.filter_samples >= 0,
+            f"filter_samples must be 0 or more; got {self.filter_samples}.",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class CurriculumConfig:
     """Which problems the game is played on: easy ones first, then those of middling success."""
 
@@ -166,7 +184,7 @@ class ExperimentConfig:
     """Shape of both players."""
     pretrain: SupervisedConfig = SupervisedConfig()
     """Pretraining on the mixture."""
-    sft: SupervisedConfig = SupervisedConfig(steps=100)
+    sft: WarmStartConfig = WarmStartConfig()
     """Each of the two warm starts."""
     rl: RLConfig = RLConfig()
     """The two-player game."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxreason.model import num_parameters
 from jaxreason.rlad import GameConfig, iterations_per_round
 from jaxreason.tasks import Task, make_rule_induction
-from train.config import ExperimentConfig, SupervisedConfig
+from train.config import ExperimentConfig, SupervisedConfig, longest_document
 from train.progress import PlannedStage
 
 EFFICIENCY = 0.35  # of the matmul rate that small models reach, as seen on CPUs
@@ -37,7 +37,7 @@ def plan(config: ExperimentConfig) -> list[PlannedStage]:
     work = {
         "data": (1, 0.0),
         "pretrain": (config.pretrain.steps, 6.0 * _tokens(config, config.pretrain)),
-        "sft": (2 * config.sft.steps, 2 * 6.0 * _tokens(config, config.sft)),
+        "sft": (2 * config.sft.steps, 2 * 6.0 * _tokens(config, config.sft) + _filtering(config)),
         "rl": (config.rl.steps, 10.0 * iterations * places(config.rl.game, task)),
         "evaluate": (3, 3 * 2 * 2.0 * places(rounds, task)),
     }
@@ -49,6 +49,12 @@ def plan(config: ExperimentConfig) -> list[PlannedStage]:
 
 def _tokens(config: ExperimentConfig, stage: SupervisedConfig) -> int:
     return stage.steps * stage.batch_size * config.data.sequence_length
+
+
+def _filtering(config: ExperimentConfig) -> float:
+    """Returns the operations a parameter to solve each problem with its abstraction and without."""
+    solutions = 2 * config.sft.filter_samples * config.data.sft_problems
+    return 2.0 * solutions * longest_document(config.task)
 
 
 def places(game: GameConfig, task: Task) -> int:

@@ -22,12 +22,12 @@ from jaxreason.rlad import (
     pool_weights,
     updates_per_round,
 )
-from jaxreason.tasks import SYMBOLS, Task, Vocabulary, make_rule_induction
+from jaxreason.tasks import Task, Vocabulary, make_rule_induction
 from train.config import ExperimentConfig
 from train.errors import refuse_bad_values
 from train.loop import SKIPPED, SKIPPED_IN_A_ROW, Run, load_stage, train_stage
 from train.program import run_program
-from train.sft import ABSTRACTION_STAGE, SOLUTION_STAGE, load_base
+from train.sft import ABSTRACTION_STAGE, SOLUTION_STAGE, load_base, vocabulary_of
 
 STAGE = "rl"
 
@@ -36,8 +36,7 @@ def make_vocabulary(config: ExperimentConfig, run: Run) -> Vocabulary:
     """Returns the ids that the run's tokenizer gives to the task's symbols."""
     with refuse_bad_values():
         tokenizer = prepare_tokenizer(config.data, config.task, cache_dir=run.cache_dir)
-    ids = tokenizer.symbol_ids(SYMBOLS)
-    return Vocabulary(ids, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id)
+    return vocabulary_of(tokenizer)
 
 
 def make_task(config: ExperimentConfig, vocabulary: Vocabulary) -> Task:

@@ -5,7 +5,7 @@ import pytest
 from jaxreason.rlad import GameConfig
 from jaxreason.tasks import RuleInductionConfig, make_rule_induction
 from train import forecast
-from train.config import EvaluationConfig, ExperimentConfig, SupervisedConfig
+from train.config import EvaluationConfig, ExperimentConfig, SupervisedConfig, WarmStartConfig
 
 CONFIG = ExperimentConfig()
 
@@ -31,7 +31,8 @@ def test_every_stage_is_expected_to_take_some_time():
     [
         ("pretrain", {"pretrain": SupervisedConfig(steps=801)}),
         ("pretrain", {"pretrain": SupervisedConfig(batch_size=33)}),
-        ("sft", {"sft": SupervisedConfig(steps=101)}),
+        ("sft", {"sft": WarmStartConfig(steps=101)}),
+        ("sft", {"sft": WarmStartConfig(filter_samples=1)}),
         ("rl", {"rl": dataclasses.replace(CONFIG.rl, steps=101)}),
         ("rl", {"rl": dataclasses.replace(CONFIG.rl, game=GameConfig(problems=49))}),
         ("evaluate", {"evaluation": EvaluationConfig(problems=257)}),
