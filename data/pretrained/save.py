@@ -130,6 +130,18 @@ def write_object(file: Path, held: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
 
 
+def unused(path: str | Path) -> Path:
+    """Returns the path of a folder to be written.
+
+    Raises:
+        ValueError: If it is there already.
+    """
+    target = Path(path).expanduser()
+    if target.exists():
+        raise ValueError(f"{target} is there already; remove it or name another folder.")
+    return target
+
+
 @contextlib.contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
     """Gives a folder beside the one named, which is renamed in the end, or removed on an error.
@@ -137,9 +149,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     Raises:
         ValueError: If the folder is there already or can't be written.
     """
-    target = Path(path).expanduser()
-    if target.exists():
-        raise ValueError(f"{target} is there already; remove it or name another folder.")
+    target = unused(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
