@@ -162,10 +162,10 @@ def load_checkpoint(run_path: Path, stage: str, step: int, target: Any) -> Any:
             checkpoints.close()
             return state
         checkpoints.close()
-    there = f"there are those of {', '.join(map(str, steps))}" if steps else "there is none"
+    there = f"only of {', '.join(map(str, steps))}: name one by --step, or run" if steps else "run"
     raise RefusedError(
-        f"The stage {stage} of {run_path} has no checkpoint of step {step}, {there}: name one of"
-        " them by --step, or run the stage to its end first."
+        f"The stage {stage} of {run_path} has no checkpoint of step {step}; {there} it to that"
+        " step first."
     )
 
 

@@ -87,12 +87,12 @@ def read_config(path: Path, kind: type[Config]) -> Config:
 
 def _typed(hint: Any, value: Any) -> Any:
     """Returns what `as_json` made a value from: a dataclass, a tuple, a path or a plain value."""
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ValueError(f"{value!r} stands where {hint.__name__} was expected")
         hints = typing.get_type_hints(hint)
         known = {name: _typed(hints[name], part) for name, part in value.items() if name in hints}
-        return hint(**known)  # type: ignore[operator]
+        return hint(**known)
     if isinstance(value, str) and Path in (hint, *typing.get_args(hint)):
         return Path(value)
     return tuple(value) if isinstance(value, list) else value

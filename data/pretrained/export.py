@@ -1,6 +1,5 @@
 """Models that leave: weights together with the tokenizer and the settings that they need."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +50,10 @@ def export_model(
             `save_pretrained`.
     """
     source = Path(source).expanduser()
+    base = open_model(source).config
+    generation, files = (_of_gguf if source.is_file() else _of_folder)(source)
     save_pretrained(
-        target,
-        config,
-        params,
-        dtype=dtype,
-        base=open_model(source).config,
-        generation=_generation(source),
-        files=_files(source),
+        target, config, params, dtype=dtype, base=base, generation=generation, files=files
     )
 
 
@@ -100,23 +95,19 @@ def export_own(
     )
 
 
-def _generation(source: Path) -> Mapping[str, Any]:
-    """Returns the settings of generation, of a GGUF file those tokens that end an answer."""
-    if source.is_file():
-        return {"eos_token_id": _one_or_all(open_tokenizer(source).stop_ids)}
-    if not (source / GENERATION).is_file():
-        return {}
-    given = read_object(source / GENERATION)
-    return {name: value for name, value in given.items() if name not in _WRITTEN_BY}
-
-
-def _one_or_all(ids: tuple[int, ...]) -> int | list[int]:
-    return ids[0] if len(ids) == 1 else list(ids)
-
-
-def _files(source: Path) -> dict[str, bytes]:
-    """Returns the files of a tokenizer, byte for byte where there are such."""
-    if source.is_file():
-        return tokenizer_files(open_tokenizer(source))
+def _of_folder(source: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Returns the settings of generation, and the files of the tokenizer byte for byte."""
+    file = source / GENERATION
+    given = read_object(file) if file.is_file() else {}
     there = [name for name in TOKENIZER_FILES if (source / name).is_file()]
-    return {name: (source / name).read_bytes() for name in there}
+    return (
+        {name: value for name, value in given.items() if name not in _WRITTEN_BY},
+        {name: (source / name).read_bytes() for name in there},
+    )
+
+
+def _of_gguf(source: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Returns the tokens that end an answer, and the files of the tokenizer in the file."""
+    tokenizer = open_tokenizer(source)
+    first, *others = tokenizer.stop_ids
+    return {"eos_token_id": [first, *others] if others else first}, tokenizer_files(tokenizer)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -158,9 +159,9 @@ def refused(arguments):
     [
         (
             ["--step=5"],
-            "The stage rl of {run} has no checkpoint of step 5, there are those of 3, 6: ",
+            "The stage rl of {run} has no checkpoint of step 5; only of 3, 6: name",
         ),
-        (["--step=0"], "has no checkpoint of step 0, "),
+        (["--step=0"], "has no checkpoint of step 0; only of 3, 6"),
         (["--stage=sft", "--step=1"], "stage sft_abstraction of {run} has no checkpoint of step 1"),
     ],
 )
@@ -175,9 +176,20 @@ def test_an_unfinished_stage_is_refused_but_its_checkpoints_can_be_had(tmp_path,
     longer = dataclasses.replace(CONFIG, rl=RLConfig(steps=9))
     run = make_run(tmp_path / "run", longer)
     refused([str(run), str(tmp_path / "out")])
-    assert "no checkpoint of step 9, there are those of 3, 6: name one" in capsys.readouterr().err
+    assert (
+        "no checkpoint of step 9; only of 3, 6: name one by --step, or run"
+        in capsys.readouterr().err
+    )
     main([str(run), "--step=6", str(tmp_path / "out")])
     assert sorted(exported(tmp_path / "out")) == ["abstraction", "solution"]
+
+
+def test_a_stage_that_was_never_run_is_refused(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    shutil.rmtree(run / "checkpoints" / "rl")
+    refused([str(run), str(tmp_path / "out")])
+    assert "no checkpoint of step 6; run it to that step first.\n" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists() and not (run / "checkpoints" / "rl").exists()
 
 
 def test_what_is_being_written_is_left_alone(tmp_path):
