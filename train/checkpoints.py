@@ -87,6 +87,26 @@ class Checkpoints:
         self._discard(passed_over)
         return None
 
+    def steps(self) -> list[int]:
+        """Returns the steps of the checkpoints that were finished, the first one first."""
+        steps = sorted(self._manager.all_steps())
+        return [step for step in steps if (self._folder(step) / SEAL).exists()]
+
+    def read(self, step: int, target: Any) -> Any:
+        """Reads part of one checkpoint, and leaves all as they are: a run may be writing others.
+
+        Args:
+            step: One of `steps`.
+            target: As `restore` takes it; it may leave parts of the state out.
+
+        Raises:
+            RefusedError: If the checkpoint is damaged, or the target does not fit.
+        """
+        problem = self._problem(step)
+        if problem is not None:
+            raise RefusedError(f"The checkpoint {self._folder(step)} {problem}; take another.")
+        return self._read(step, target, partial=True)
+
     def close(self) -> None:
         """Frees the manager's threads."""
         self._manager.close()

@@ -140,6 +140,35 @@ def load_stage(run_path: Path, stage: str, total: int, target: Any) -> Any:
     return restored[1]["state"]
 
 
+def load_checkpoint(run_path: Path, stage: str, step: int, target: Any) -> Any:
+    """Returns part of a stage's state as it was after a step, whether the stage is finished or not.
+
+    Args:
+        run_path: The run folder.
+        stage: The stage's name.
+        step: The step; the newest ones have checkpoints.
+        target: A tree of arrays or shapes; may leave out parts of the state.
+
+    Raises:
+        RefusedError: If there is no checkpoint of that step, or it is damaged.
+    """
+    folder = run_path / "checkpoints" / stage
+    steps: list[int] = []
+    if folder.exists():
+        checkpoints = Checkpoints(folder)
+        steps = checkpoints.steps()
+        if step in steps:
+            state = checkpoints.read(step, {"state": target})["state"]
+            checkpoints.close()
+            return state
+        checkpoints.close()
+    there = f"only of {', '.join(map(str, steps))}: name one by --step, or run" if steps else "run"
+    raise RefusedError(
+        f"The stage {stage} of {run_path} has no checkpoint of step {step}; {there} it to that"
+        " step first."
+    )
+
+
 def check_data(run_path: Path, stage: str, fingerprint: str) -> None:
     """Records which data a stage learns from, or makes sure that they are still the same.
 

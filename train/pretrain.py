@@ -31,7 +31,7 @@ from train.loop import (
 )
 from train.program import run_program
 
-STAGE = "pretrain"
+STAGE, TOKENIZER = "pretrain", "tokenizer.model"
 MODEL_INPUTS = ("tokens", "positions", "segment_ids", "loss_mask")
 
 
@@ -55,6 +55,8 @@ def pretrain(config: ExperimentConfig, run: Run) -> Params:
             cache_dir=run.cache_dir,
         )
     record_seconds(run.path, "data", time.monotonic() - started)
+    if not (run.path / TOKENIZER).exists():  # other data are refused below
+        (run.path / TOKENIZER).write_bytes(data.tokenizer.model)
     stream = data.batches.stream
     print(table(stream.summary()))
     print(f"reasoning density: {stream.densities[0]:.4f} of the loss-bearing tokens\n")

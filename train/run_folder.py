@@ -1,7 +1,8 @@
 """The folder of a run: what it was asked to do, and with what it was done.
 
-`runs/NAME/` holds config.json and versions.json (written here), metrics.jsonl and tensorboard/
-(train.metrics), checkpoints/ (train.checkpoints), evaluation.json, samples.json and report.html.
+`runs/NAME/` holds config.json and versions.json (written here), tokenizer.model (train.pretrain),
+metrics.jsonl and tensorboard/ (train.metrics), checkpoints/ (train.checkpoints), evaluation.json,
+samples.json and report.html.
 """
 
 import dataclasses
@@ -9,14 +10,16 @@ import json
 import math
 import os
 import platform
+import typing
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
 from train.errors import RefusedError
 
+Config = TypeVar("Config")
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -54,6 +57,45 @@ def open_run(path: Path | str, config: Any) -> RunFolder:
             f"The run folder {path} can't be written ({error.strerror}); choose another --run-dir."
         ) from error
     return RunFolder(path, resumed)
+
+
+def read_config(path: Path, kind: type[Config]) -> Config:
+    """Returns the config of a run, as `open_run` wrote it.
+
+    Args:
+        path: The run folder.
+        kind: Its dataclass.
+
+    Raises:
+        RefusedError: If the folder holds no run, or one whose settings are not those of `kind`.
+    """
+    try:
+        held = read_json(path / "config.json")
+        config: Config = _typed(kind, held)
+    except (OSError, ValueError, TypeError) as error:
+        raise RefusedError(
+            f"The folder {path} holds no run of this program: its config.json can't be read"
+            f" ({getattr(error, 'strerror', None) or error})."
+        ) from error
+    settings = as_json(config)
+    if settings != held:
+        raise RefusedError(
+            f"The run folder {path} was written by other code: {_differences(held, settings)}."
+        )
+    return config
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    """Returns what `as_json` made a value from: a dataclass, a tuple, a path or a plain value."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ValueError(f"{value!r} stands where {hint.__name__} was expected")
+        hints = typing.get_type_hints(hint)
+        known = {name: _typed(hints[name], part) for name, part in value.items() if name in hints}
+        return hint(**known)
+    if isinstance(value, str) and Path in (hint, *typing.get_args(hint)):
+        return Path(value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def versions() -> dict[str, Any]:

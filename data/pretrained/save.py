@@ -54,9 +54,6 @@ def save_pretrained(
         ValueError: If the folder is there, no family of transformers has such a decoder, or the
             parameters are not those of `config`.
     """
-    target = Path(path).expanduser()
-    if target.exists():
-        raise ValueError(f"{target} is there already; remove it or name another folder.")
     entries = config_entries(config)
     leaves = flatten_dict(params, sep="/")
     shapes = _checked_shapes(config, leaves)
@@ -69,9 +66,9 @@ def save_pretrained(
         array = np.asarray(leaves[paths[name]])
         return array.T if is_transposed(paths[name]) else array
 
-    with _whole_or_not(target) as partial:
-        _write_json(partial / "config.json", entries | kept | ids | {"torch_dtype": dtype})
-        _write_json(partial / "generation_config.json", ids | dict(generation))
+    with new_folder(path) as partial:
+        write_object(partial / "config.json", entries | kept | ids | {"torch_dtype": dtype})
+        write_object(partial / "generation_config.json", ids | dict(generation))
         for name, content in files.items():
             (partial / name).write_bytes(content)
         stored = {names[leaf]: stored_shape(leaf, shape) for leaf, shape in shapes.items()}
@@ -111,7 +108,7 @@ def _write_weights(
         write_tensors(folder / name, {tensor: shapes[tensor] for tensor in shard}, dtype, read)
         places |= dict.fromkeys(shard, name)
     total = dtype.itemsize * sum(map(math.prod, shapes.values()))
-    _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
+    write_object(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
 
 
 def _shards(shapes: Mapping[str, tuple[int, ...]], itemsize: int, limit: int) -> list[list[str]]:
@@ -128,13 +125,31 @@ def _shards(shapes: Mapping[str, tuple[int, ...]], itemsize: int, limit: int) ->
     return shards
 
 
-def _write_json(file: Path, held: Mapping[str, Any]) -> None:
+def write_object(file: Path, held: Mapping[str, Any]) -> None:
+    """Writes a JSON object that people can read, too."""
     file.write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
 
 
+def unused(path: str | Path) -> Path:
+    """Returns the path of a folder to be written.
+
+    Raises:
+        ValueError: If it is there already.
+    """
+    target = Path(path).expanduser()
+    if target.exists():
+        raise ValueError(f"{target} is there already; remove it or name another folder.")
+    return target
+
+
 @contextlib.contextmanager
-def _whole_or_not(target: Path) -> Iterator[Path]:
-    """Gives a folder beside the target, which is renamed in the end, or removed on an error."""
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """Gives a folder beside the one named, which is renamed in the end, or removed on an error.
+
+    Raises:
+        ValueError: If the folder is there already or can't be written.
+    """
+    target = unused(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)

@@ -44,18 +44,25 @@ def read_tokenizer(path: str | Path) -> PretrainedTokenizer:
         ) from error
 
 
-def write_tokenizer(tokenizer: PretrainedTokenizer | Tokenizer, folder: Path) -> None:
-    """Writes a tokenizer's files, which `AutoTokenizer` of transformers loads without other code.
+def tokenizer_files(tokenizer: PretrainedTokenizer | Tokenizer) -> dict[str, bytes]:
+    """Returns a tokenizer's files, which `AutoTokenizer` of transformers loads without other code.
+
+    It takes text as `encode(text, with_tags=True)` does, but for the character U+2581, which
+    encodings of sentencepiece's kind read as a space.
 
     Args:
         tokenizer: A pretrained model's, or one of ours.
-        folder: An export's folder, which is there.
     """
     if isinstance(tokenizer, Tokenizer):
         tokenizer = _of_spec(*read_sentencepiece(tokenizer.model), starts=False)
     text = json.dumps(dict(tokenizer.config), ensure_ascii=False, indent=2)
-    (folder / SPEC).write_text(tokenizer.spec, encoding="utf-8", newline="")
-    (folder / CONFIG).write_text(text, encoding="utf-8")
+    return {SPEC: tokenizer.spec.encode(), CONFIG: text.encode()}
+
+
+def write_tokenizer(tokenizer: PretrainedTokenizer | Tokenizer, folder: Path) -> None:
+    """Writes a tokenizer's files into an export's folder, which is there."""
+    for name, content in tokenizer_files(tokenizer).items():
+        (folder / name).write_bytes(content)
 
 
 def _from_folder(folder: Path) -> PretrainedTokenizer:

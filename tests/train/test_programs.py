@@ -12,6 +12,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from jaxreason.rollout import Sampling
+from train.generate import load, stream
 from train.measure import MEASURES
 from train.metrics import read_metrics
 from train.run_folder import read_json
@@ -169,6 +171,52 @@ def test_a_finished_run_is_evaluated_anew_with_the_same_scores(whole, tmp_path):
     finish("evaluate", path)
     assert_same_run(path, whole[0])
     assert read_json(path / "samples.json") == read_json(whole[0] / "samples.json")
+
+
+@pytest.fixture(scope="module")
+def taken_away(whole, tmp_path_factory):
+    """A folder for each player of the run, by the part that it plays."""
+    pytest.importorskip("tokenizers", reason="exported tokenizers need `.[models]`")
+    target = tmp_path_factory.mktemp("exported") / "players"
+    command = [sys.executable, "-m", "train.export", str(whole[0]), str(target)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    players = ("abstraction", "solution")
+    assert done.stdout.splitlines() == [f"wrote {target / player}" for player in players]
+    return {player: target / player for player in players}
+
+
+def answer_of(folder, text):
+    """The greedy answer of an exported player, by our own programs."""
+    model = load(str(folder), "float32", tokens=64)
+    prompt = model.tokenizer.encode(text, with_tags=True)
+    parts = stream(model, prompt, max_new_tokens=24, sampling=Sampling(temperature=0.0))
+    return model, prompt, [token for part in parts for token in part]
+
+
+def test_both_players_leave_as_they_were_trained(whole, taken_away):
+    state = saved(whole[0], "rl")
+    for player, folder in taken_away.items():
+        model, _, tokens = answer_of(folder, "[1 2 3]")
+        for path, leaf in jax.tree.leaves_with_path(model.params):
+            name = f"['state']['{player}']['train']['params']{jax.tree_util.keystr(path)}"
+            np.testing.assert_array_equal(leaf, state[name], err_msg=name)
+        assert len(tokens) > 3
+
+
+@pytest.mark.parametrize("player", ["abstraction", "solution"])
+def test_transformers_loads_a_player_and_answers_the_same(taken_away, player):
+    torch = pytest.importorskip("torch", reason="transformers runs on it")
+    transformers = pytest.importorskip("transformers", reason="the reference")
+    text = "<think> reverse 3 1 4\n  \U0001f98a 漢字\x07</think>"
+    _, prompt, tokens = answer_of(taken_away[player], text)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(taken_away[player])
+    assert tokenizer(text)["input_ids"] == prompt and tokenizer.decode(prompt) == text
+    model = transformers.AutoModelForCausalLM.from_pretrained(taken_away[player])
+    assert model.generation_config.max_length == SETTINGS["data.sequence-length"]
+    model.generation_config.max_length = None
+    found = model.generate(torch.tensor([prompt]), max_new_tokens=24, do_sample=False)
+    assert found[0, len(prompt) :].tolist() == tokens
 
 
 @pytest.mark.parametrize(

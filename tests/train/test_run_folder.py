@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from train.errors import RefusedError
-from train.run_folder import open_run, read_json, write_json
+from train.run_folder import open_run, read_config, read_json, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,24 @@ def test_a_new_folder_holds_config_and_versions(tmp_path):
     found = read_json(run.path / "versions.json")
     assert {"python", "jax", "flax", "optax", "numpy", "platform", "devices"} <= set(found)
     assert sorted(contents(run.path)) == ["config.json", "versions.json"]
+
+
+def test_the_config_of_a_run_is_read_again(tmp_path):
+    config = Config(rl=Game(steps=7, lengths=(1, 2, 3)), seed=5, source=Path("a/b"))
+    open_run(tmp_path, config)
+    assert read_config(tmp_path, Config) == config
+
+
+def test_a_config_of_other_code_is_refused(tmp_path):
+    write_json(
+        tmp_path / "config.json", {"rl": {"steps": 9, "lengths": [1], "width": 4}, "seed": 0}
+    )
+    with pytest.raises(RefusedError) as refusal:
+        read_config(tmp_path, Config)
+    assert str(refusal.value) == (
+        f"The run folder {tmp_path} was written by other code: rl.width is 4 there and null here,"
+        ' source is null there and "corpus" here.'
+    )
 
 
 def test_the_same_settings_resume(tmp_path):

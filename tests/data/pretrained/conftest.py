@@ -1,7 +1,9 @@
 """A tiny decoder, and tiny tokenizers of each kind, as Hugging Face folders and as GGUF files."""
 
+import functools
 import io
 import json
+from types import MappingProxyType
 
 import jax
 import pytest
@@ -75,19 +77,22 @@ def _write_folder(folder, files):
     return folder
 
 
-def _write_gguf(path, metadata):
-    """Writes a GGUF file without tensors."""
+def _write_gguf(path, metadata, tensors=MappingProxyType({})):
+    """Writes a GGUF file; what is said of the tokenizer needs no prefix."""
     import gguf
 
     writer = gguf.GGUFWriter(path, "llama")
     for key, value in metadata.items():
-        name = key if key.startswith("tokenizer.") else f"tokenizer.ggml.{key}"
+        name = key if key.startswith(("tokenizer.", "llama.")) else f"tokenizer.ggml.{key}"
         if isinstance(value, list):
             writer.add_array(name, value)
         elif isinstance(value, bool):
             writer.add_bool(name, value)
         else:
-            (writer.add_string if isinstance(value, str) else writer.add_uint32)(name, value)
+            kinds = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32}
+            kinds[type(value)](name, value)
+    for name, value in tensors.items():
+        writer.add_tensor(name, value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -170,7 +175,7 @@ def write_folder(tmp_path):
 @pytest.fixture
 def write_gguf(tmp_path):
     pytest.importorskip("gguf", reason="GGUF files need the package gguf")
-    return lambda metadata: _write_gguf(tmp_path / "model.gguf", metadata)
+    return functools.partial(_write_gguf, tmp_path / "model.gguf")
 
 
 @pytest.fixture(scope="session")
