@@ -132,13 +132,14 @@ def ablations(cells: Cells, folder: Path) -> str:
                 points(seed_interval(a["average"])),
                 f"{difference(a['average'], b['average'])} ({TITLES[against]})",
                 difference(a["average"], a["bare"]),
+                points(seed_interval(a["adherence"])),
                 points(seed_interval(a["right"])),
                 curve("abstraction/distinct"),
             ]
         )
     header = (
         *("arm", "with abstractions", "less another arm", "with - without"),
-        *("right abstractions", "distinct in the end"),
+        *("solutions that follow", "right abstractions", "distinct in the end"),
     )
     _curve_figure(cells, folder / "ablations.png")
     return "\n\n".join(["New instances, in points:", table(header, rows)])
@@ -149,7 +150,7 @@ def controls(cells: Cells, folder: Path) -> str:
     scores = {TITLES[arm]: splits for arm, splits in cells["controls"]["scores"].items()}
     told = "Success of one sample given RLAD's generator's abstractions:"
     _control_figure(scores, folder / "controls.png")
-    return f"{told}\n\n{_control_table(scores, 'solver', 'generic')}"
+    return f"{told}\n\n{_control_tables(scores, 'solver', 'generic')}"
 
 
 def weak_to_strong(cells: Cells, folder: Path) -> str:
@@ -158,23 +159,35 @@ def weak_to_strong(cells: Cells, folder: Path) -> str:
     scores = {f"{TITLES[arm]}'s generator": splits for arm, splits in found.items()}
     told = "Success of one sample of a larger solver that played no game:"
     _control_figure(scores, folder / "weak_to_strong.png")
-    return f"{told}\n\n{_control_table(scores, 'abstractions', 'none')}"
+    return f"{told}\n\n{_control_tables(scores, 'abstractions', 'none')}"
 
 
-def _control_table(scores: dict[str, dict], who: str, against: str) -> str:
-    """Returns success under every control, and the partner's less another's."""
+def _control_tables(scores: dict[str, dict], who: str, against: str) -> str:
+    """Returns success under every control, then adherence, each with its partner's less another's.
+
+    Without an abstraction, adherence is to its partner's, which the solver did not see.
+    """
+    success = _control_table(scores, "success", who, CONTROL_TITLES, against)
+    titles = CONTROL_TITLES | {"none": "its partner's, not shown"}
+    told = "How many of its solutions do what an abstraction says:"
+    return f"{success}\n\n{told}\n\n{_control_table(scores, 'adherence', who, titles, 'none')}"
+
+
+def _control_table(
+    scores: dict[str, dict], measure: str, who: str, titles: dict[str, str], against: str
+) -> str:
     rows = [
         [
             SPLIT_TITLES[split],
             name,
-            *(points(seed_interval(by[control]["success"])) for control in CONTROL_TITLES),
-            difference(by["partner"]["success"], by[against]["success"]),
+            *(points(seed_interval(by[control][measure])) for control in titles),
+            difference(by["partner"][measure], by[against][measure]),
         ]
         for name, splits in scores.items()
         for split, by in splits.items()
     ]
-    last = f"its partner's less {CONTROL_TITLES[against]}"
-    return table(("problems", who, *CONTROL_TITLES.values(), last), rows)
+    last = f"its partner's less {titles[against]}"
+    return table(("problems", who, *titles.values(), last), rows)
 
 
 def _cost(cell: dict, split: str, m: int, k: int) -> np.ndarray:

@@ -56,3 +56,14 @@ def test_costs_that_do_not_increase_are_refused():
 def test_what_was_not_measured_is_a_dash():
     shown = report._differences([np.array([0.5, 0.7]), None], [np.array([0.2, 0.4]), np.zeros(2)])
     assert shown == ["+30.0 [+30.0, +30.0]", "-"]
+
+
+def test_adherence_without_an_abstraction_is_to_the_one_not_shown():
+    control = lambda success, adherence: {"success": [success] * 2, "adherence": [adherence] * 2}  # noqa: E731
+    by = {name: control(0.5, 0.25) for name in report.CONTROL_TITLES}
+    by |= {"partner": control(0.75, 0.8), "none": control(0.5, 0.3), "generic": control(0.25, 0.1)}
+    text = report._control_tables({"RLAD": {"new_instances": by}}, "solver", "generic")
+    success, adherence = (each.splitlines() for each in text.split("\n\n")[::2])
+    assert success[-1].endswith("| +50.0 [+50.0, +50.0] |")
+    assert adherence[0].endswith("| its partner's less its partner's, not shown |")
+    assert adherence[-1].endswith("| 30.0 [30.0, 30.0] | +50.0 [+50.0, +50.0] |")
