@@ -10,6 +10,7 @@ from train.loop import Run
 from train.metrics import MetricsLog
 from train.run_folder import open_run
 from train.text.config import TextConfig
+from train.text.pretrained import check_inputs
 
 MODEL = "--model"  # no setting of experiments that train a model from nothing
 
@@ -50,6 +51,8 @@ def run_program(
         print(command_of(invocation, program))
         return
     with exit_on_refusal():
+        if isinstance(invocation.config, TextConfig):
+            check_inputs(invocation.config, invocation.cache_dir)
         folder = open_run(invocation.run_dir, invocation.config)
         print(f"{'continuing' if folder.resumed else 'starting'} the run {folder.path}")
         with MetricsLog(folder.path) as metrics:

@@ -26,7 +26,7 @@ def evaluate_text(config: TextConfig, run: Run) -> None:
         RefusedError: If the model or the questions can't be had, or memory does not suffice.
     """
     pretrained = open_pretrained(config)
-    questions = open_task(config, run, num_train=0)
+    questions = open_task(config, run.cache_dir, num_train=0)
     evaluator = Evaluator(config, pretrained, questions)
     with refuse_bad_values():
         pool = VerifierPool(

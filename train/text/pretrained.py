@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +17,6 @@ from data.questions import QuestionSet, open_questions
 from jaxreason.checks import check_that
 from jaxreason.model import ModelConfig, Params, init
 from train.errors import refuse_bad_values
-from train.loop import Run
 from train.text.config import TextConfig
 
 
@@ -70,7 +70,19 @@ def open_pretrained(config: TextConfig) -> Pretrained:
         return Pretrained(source, tokenizer, model)
 
 
-def open_task(config: TextConfig, run: Run, *, num_train: int) -> QuestionSet:
+def check_inputs(config: TextConfig, cache_dir: Path) -> None:
+    """Makes sure, before a run begins, that its model and its questions are there.
+
+    Raises:
+        RefusedError: If they are not, or the model has no template for chats.
+    """
+    pretrained = open_pretrained(config)
+    with refuse_bad_values():
+        pretrained.prompt("a")
+    open_task(config, cache_dir, num_train=0)
+
+
+def open_task(config: TextConfig, cache_dir: Path, *, num_train: int) -> QuestionSet:
     """Opens the questions of an experiment: all test questions, and so many to learn from.
 
     Raises:
@@ -80,7 +92,7 @@ def open_task(config: TextConfig, run: Run, *, num_train: int) -> QuestionSet:
         return open_questions(
             config.task,
             config.folder,
-            cache_dir=run.cache_dir,
+            cache_dir=cache_dir,
             seed=config.seed,
             num_train=num_train,
             num_test=config.evaluation.questions,

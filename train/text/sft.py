@@ -44,7 +44,7 @@ def fine_tune_text(config: TextConfig, run: Run) -> Params | Adapters:
         RefusedError: If the model or the questions can't be had, or memory does not suffice.
     """
     pretrained = open_pretrained(config)
-    questions = open_task(config, run, num_train=config.sft.questions)
+    questions = open_task(config, run.cache_dir, num_train=config.sft.questions)
     with refuse_bad_values():
         batches = prepare_text(questions, pretrained, config.sft, config.seed)
     check_data(run.path, STAGE, batches.stream.fingerprint)

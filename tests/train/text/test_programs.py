@@ -1,5 +1,8 @@
 """Evaluation and fine-tuning of a pretrained model as a user runs them, on a tiny one."""
 
+import importlib.util
+import json
+
 import pytest
 
 from train import evaluate, sft
@@ -9,6 +12,7 @@ from train.run_folder import read_json
 from train.text.evaluate import evaluate_text
 from train.text.sft import fine_tune_text
 
+HAS_GYM = importlib.util.find_spec("reasoning_gym") is not None
 STEPS = 4
 SETTINGS = {
     "evaluation.questions": 5,
@@ -121,6 +125,32 @@ def test_a_run_goes_on_where_it_was_stopped(tuned, tiny_model, sums, tmp_path, m
     assert whole == resumed
 
 
+def test_what_the_verifier_can_not_judge_counts_for_nothing(tiny_model, sums, tmp_path):
+    rows = [{"question": f"{n}?", "answer": f"#### {n}"} for n in ("1", "none", "3")]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    run("evaluate", tiny_model, tmp_path, tmp_path / "run")
+    found = read_json(tmp_path / "run" / "evaluation.json")
+    assert [row["count"] for row in found["rows"]] == [2, 2]
+    (speed,) = found["generation"]
+    assert speed["verifier_failed"] == pytest.approx(1 / 3)
+    (message,) = speed["verifier_messages"]
+    assert message == "ValueError: the reference 'none' holds no number. (2 times)"
+    samples = read_json(tmp_path / "run" / "samples.json")
+    rewards = {each["answer"]: each["responses"]["base"][0]["reward"] for each in samples}
+    assert rewards["none"] is None and rewards["1"] is not None
+
+
+def test_a_family_of_reasoning_gym_is_learned_and_evaluated(tiny_model, tmp_path):
+    pytest.importorskip("reasoning_gym", reason="its families need the extra `tasks`")
+    settings = SETTINGS | {"task": "spell_backward", "sft.questions": 20}
+    words = [f"--{name}={value}" for name, value in settings.items()]
+    argv = [f"--model={tiny_model}", f"--run-dir={tmp_path}", *words]
+    for name, text in (("sft", fine_tune_text), ("evaluate", evaluate_text)):
+        run_program(name, "A test.", lambda config, run: None, argv, text=text)
+    rows = read_json(tmp_path / "evaluation.json")["rows"]
+    assert {row["stage"] for row in rows} == {"base", "sft"}
+
+
 def refusal(capsys, tmp_path, *words):
     with pytest.raises(SystemExit, match="2"):
         run_program(
@@ -133,8 +163,11 @@ def refusal(capsys, tmp_path, *words):
 def test_what_can_not_work_is_refused(tiny_model, sums, tmp_path, capsys):
     model, data = f"--model={tiny_model}", f"--folder={sums}"
     assert "there is no model 'nowhere'" in refusal(capsys, tmp_path, "--model", "nowhere")
+    assert "there is no folder /no" in refusal(capsys, tmp_path, model, "--folder=/no")
+    assert "no task" in refusal(capsys, tmp_path, model, "--task=gsm") or not HAS_GYM
     assert "samples at temperature 0" in refusal(capsys, tmp_path, model, "--evaluation.samples=2")
     assert "rank must be 0 or more" in refusal(capsys, tmp_path, model, "--sft.rank=-1")
+    assert not (tmp_path / "run").exists()
     short = refusal(capsys, tmp_path / "a", model, data, "--sft.sequence-length=20")
     assert "no conversation fits 20 tokens" in short
     assert not (tmp_path / "a" / "run" / "checkpoints").exists()
