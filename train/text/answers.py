@@ -17,7 +17,7 @@ from jaxreason.sequences import Sequence as Tokens
 from train.memory import check_memory
 from train.progress import track
 from train.text.config import TextEvaluationConfig
-from train.text.pretrained import pad_length, size_of
+from train.text.pretrained import pad_length
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,11 +87,12 @@ class Answerer:
             )
         )
 
-    def compile(self, shapes: Params) -> "Compiled":
+    def compile(self, shapes: Params, *, unloaded: int) -> "Compiled":
         """Compiles a program for each length, and makes sure that there is memory for them.
 
         Args:
-            shapes: Parameters, or their shapes.
+            shapes: The parameters' shapes.
+            unloaded: Bytes of those that are not loaded yet.
 
         Raises:
             RefusedError: If there is not.
@@ -104,7 +105,7 @@ class Answerer:
                     shapes, *self._inputs(batch)
                 ).compile()
         room = max(program.memory_analysis().temp_size_in_bytes for program in programs.values())
-        check_memory({"parameters": size_of(shapes), "cache and activations": room})
+        check_memory({"parameters": unloaded, "cache and activations": room})
         return Compiled(programs, time.monotonic() - started)
 
     def answer(self, params: Params, compiled: "Compiled", name: str) -> Answers:

@@ -1,5 +1,7 @@
 """Evaluation of a pretrained model on questions whose answers a verifier judges."""
 
+import jax
+
 from data.questions import QuestionSet
 from data.verifier_pool import VerifierPool
 from jaxreason.model import Adapters, Params, attach
@@ -9,7 +11,7 @@ from train.text import sft
 from train.text.answers import Answerer, Compiled
 from train.text.config import TextConfig
 from train.text.measures import Judged
-from train.text.pretrained import Pretrained, open_pretrained, open_task
+from train.text.pretrained import Pretrained, open_pretrained, open_task, size_of
 from train.text.results import BASE, report
 
 
@@ -36,12 +38,15 @@ def evaluate_text(config: TextConfig, run: Run) -> None:
         )
     judged = {}
     with pool:
-        compiled = evaluator.answerer.compile(pretrained.shapes(config.dtype))
+        shapes = pretrained.shapes(config.dtype)
+        compiled = evaluator.answerer.compile(shapes, unloaded=size_of(shapes))
         base = pretrained.load(config.dtype)
         judged[BASE] = evaluator.judge(base, compiled, BASE, pool)
         if sft.is_finished(config, run):
+            trained = sft.trained_shapes(config, pretrained)
+            shapes = jax.eval_shape(tuned_params, shapes, trained)
+            compiled = evaluator.answerer.compile(shapes, unloaded=size_of(trained))
             tuned = tuned_params(base, sft.load_tuned(config, run, pretrained))
-            compiled = evaluator.answerer.compile(tuned)
             judged[sft.STAGE] = evaluator.judge(tuned, compiled, sft.STAGE, pool)
         elif (run.path / "checkpoints" / sft.STAGE).exists():
             print(f"the stage {sft.STAGE} of {run.path} is not finished; it is left out")

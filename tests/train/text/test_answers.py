@@ -29,7 +29,7 @@ def answered(pretrained, params, **settings):
     prompts = [pretrained.prompt(text) for text in TEXTS]
     settings = TextEvaluationConfig(max_new_tokens=12, **settings)
     answerer = Answerer(pretrained.model, pretrained.tokenizer, prompts, settings, seed=3)
-    return answerer.answer(params, answerer.compile(params), "answer")
+    return answerer.answer(params, answerer.compile(params, unloaded=0), "answer")
 
 
 def test_batches_change_nothing(pretrained, params):
