@@ -31,6 +31,7 @@ from jaxreason.rollout import Rollout, generate
 from jaxreason.rollout.queue import generate_queue
 from jaxreason.sequences import Sequence as Tokens
 from train.cli import load_configs
+from train.config import ExperimentConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         name = "--" + field.name.replace("_", "-")
         parser.add_argument(name, type=int, default=field.default, **several)
     options = vars(parser.parse_args(argv))
-    configs, name = load_configs(), options.pop("config")
+    configs, name = load_configs(kinds=(ExperimentConfig,)), options.pop("config")
     if name not in configs:
         parser.error(f"unknown config {name!r}; the known ones are {', '.join(configs)}.")
     plan = Plan(**options | {"refills": tuple(options["refills"])})

@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--length", type=int, default=128, help="tokens in each (default: 128)")
     parser.add_argument("--repeats", type=int, default=9, help="timed calls (default: 9)")
     options = parser.parse_args(argv)
-    configs = load_configs()
+    configs = load_configs(kinds=(ExperimentConfig,))
     if options.config not in configs:
         parser.error(f"unknown config {options.config!r}; the known ones are {', '.join(configs)}.")
     config: ExperimentConfig = configs[options.config]

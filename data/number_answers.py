@@ -49,7 +49,7 @@ def read_number(text: str) -> Fraction | None:
 
 
 def _answering_part(text: str) -> str:
-    boxed = _last_boxed(text)
+    boxed = last_boxed(text)
     if boxed is not None:
         return boxed
     lines = FINAL_LINE.findall(text)
@@ -58,8 +58,8 @@ def _answering_part(text: str) -> str:
     return text
 
 
-def _last_boxed(text: str) -> str | None:
-    r"""Returns what is in the `\boxed{...}` that closes last, in one pass."""
+def last_boxed(text: str) -> str | None:
+    r"""Returns what is in the `\boxed{...}` that closes last, or None, in one pass."""
     opened, found = [], None
     for mark in BRACES.finditer(text):
         if mark[0].endswith("{") and mark[0] != r"\{":

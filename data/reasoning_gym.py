@@ -9,6 +9,7 @@ import importlib.metadata
 import random
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -65,7 +66,7 @@ class ReasoningGym(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         del dl_manager
         config, taken = self.builder_config or ReasoningGymConfig(), set()
-        check_families(config.families, _package().factory.DATASETS.keys() - {COMPOSITE})
+        check_families(config.families, family_names())
         draws = DRAWS_PER_PROBLEM * (config.num_train + config.num_held_out)
         streams = [
             distinct(questions(family, draws, config.seed), family, taken)
@@ -78,8 +79,23 @@ class ReasoningGym(tfds.core.GeneratorBasedBuilder):
         yield from enumerate(rows)
 
 
+def family_names() -> frozenset[str]:
+    """Returns the names of the families that need not be told anything.
+
+    Raises:
+        ValueError: If the package is missing.
+    """
+    return frozenset(_package().factory.DATASETS) - {COMPOSITE}
+
+
 def questions(family: str, size: int, seed: int) -> Iterator[dict[str, str]]:
-    """Yields draws of a family: `problem`, `answer` and `family`.
+    """Yields draws of a family as `entries` does: `problem`, `answer` and `family`."""
+    for entry in entries(family, size, seed):
+        yield {"problem": entry["question"], "answer": entry["answer"], "family": family}
+
+
+def entries(family: str, size: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Yields draws of a family as the package gives them, which is what its scorer needs.
 
     Args:
         family: The name of one of `reasoning_gym`'s data sets.
@@ -87,7 +103,7 @@ def questions(family: str, size: int, seed: int) -> Iterator[dict[str, str]]:
         seed: Other seeds give other questions.
 
     Yields:
-        Rows; questions may repeat.
+        Dicts with `question`, `answer` and `metadata`; questions may repeat.
 
     Raises:
         ValueError: If a question comes without an answer.
@@ -99,7 +115,7 @@ def questions(family: str, size: int, seed: int) -> Iterator[dict[str, str]]:
             raise ValueError(
                 f"the family {family!r} has questions without an answer; leave it out."
             )
-        yield {"problem": entry["question"], "answer": entry["answer"], "family": family}
+        yield entry
 
 
 def _installed() -> str:

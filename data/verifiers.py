@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from data.families import check_families
+from data.final_answers import final_answer
 from data.number_answers import read_number
 
 COMPOSITE = "composite"  # the family of `reasoning-gym` that mixes others, which it must be told
@@ -125,6 +126,27 @@ class ReasoningGymVerifier:
             reference: An entry of the family's data set: `question`, `answer` and `metadata`.
         """
         return _scorer(self.name)(answer, reference)
+
+
+@dataclasses.dataclass(frozen=True)
+class FinalAnswerVerifier:
+    r"""Has another verifier judge what a text says in the end, see `data.final_answers`.
+
+    Example:
+        >>> FinalAnswerVerifier(NumberVerifier())("Answer: 12\nAnswer: 13", "12")
+        0.0
+    """
+
+    verifier: Callable[[str, Any], float]
+    """One that takes an answer alone."""
+
+    def prepare(self) -> None:
+        """Prepares the other one, if that is to be prepared."""
+        getattr(self.verifier, "prepare", lambda: None)()
+
+    def __call__(self, answer: str, reference: Any) -> float:
+        """Returns the reward of a whole response; arguments as the other one takes them."""
+        return self.verifier(final_answer(answer), reference)
 
 
 @functools.cache

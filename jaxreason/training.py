@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxreason.checks import check_that
-from jaxreason.model import ModelConfig, Params, token_log_probs
+from jaxreason.model import ModelConfig, Params, attach, token_log_probs
 from jaxreason.optimizer import apply_gradients
 from jaxreason.policy_gradient import WeightedSum, aggregate
 
@@ -138,6 +138,7 @@ def supervised_step(
     state: TrainState,
     batch: Mapping[str, Array],
     *,
+    base: Params | None = None,
     num_microbatches: int = 1,
     axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
@@ -148,6 +149,7 @@ def supervised_step(
         optimizer: From `make_optimizer`; static.
         state: Parameters and optimiser state; donate it.
         batch: As for `next_token_loss`.
+        base: Frozen parameters, if those of `state` are adapters to be trained beside them.
         num_microbatches: As for `accumulate_gradients`; static.
         axis_name: As for `accumulate_gradients`; static.
 
@@ -170,8 +172,13 @@ def supervised_step(
         >>> sorted(metrics)
         ['gradient_norm', 'loss', 'tokens']
     """
+
+    def loss_of(params: PyTree, part: PyTree) -> tuple[WeightedSum, Metrics]:
+        whole = params if base is None else attach(base, params)
+        return next_token_loss(config, whole, part)
+
     gradients, loss, _ = accumulate_gradients(
-        lambda params, part: next_token_loss(config, params, part),
+        loss_of,
         state.params,
         batch,
         num_microbatches=num_microbatches,

@@ -42,11 +42,14 @@ class Invocation(Generic[Config]):
     """Print the resolved settings as a command that gives them again, and stop."""
 
 
-def load_configs(package: str = "configs") -> dict[str, Any]:
+def load_configs(
+    package: str = "configs", *, kinds: tuple[type, ...] = (object,)
+) -> dict[str, Any]:
     """Imports every module of a package and returns its `CONFIG` by module name.
 
     Args:
         package: An importable package; modules whose name starts with `_` are passed over.
+        kinds: Types of configs; others are passed over, too.
 
     Raises:
         RefusedError: If a module states no `CONFIG`, or one that can't work.
@@ -54,7 +57,9 @@ def load_configs(package: str = "configs") -> dict[str, Any]:
     folders = importlib.import_module(package).__path__
     modules = pkgutil.iter_modules(folders)
     names = sorted(module.name for module in modules if not module.ispkg)
-    return {name: _load_config(f"{package}.{name}") for name in names if not name.startswith("_")}
+    known = (name for name in names if not name.startswith("_"))
+    configs = {name: _load_config(f"{package}.{name}") for name in known}
+    return {name: config for name, config in configs.items() if isinstance(config, kinds)}
 
 
 def _load_config(module: str) -> Any:

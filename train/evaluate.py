@@ -1,4 +1,7 @@
-"""Evaluation on held-out problems after every stage: `python -m train.evaluate [NAME] [...]`."""
+"""Evaluation on held-out problems after every stage: `python -m train.evaluate [NAME] [...]`.
+
+With `--model` a pretrained model is evaluated on text instead, see `train.text.evaluate`.
+"""
 
 import dataclasses
 import sys
@@ -27,6 +30,7 @@ from train.rl import load_trained, load_warm_starts, make_task, make_vocabulary
 from train.run_folder import read_json, write_json
 from train.samples import worked_problems
 from train.sft import load_base
+from train.text.evaluate import evaluate_text
 
 SPLITS = ("new_instances", "new_compositions")
 STAGES = ("pretrain", "sft", "rl")
@@ -158,4 +162,10 @@ def evaluate(config: ExperimentConfig, run: Run) -> None:
 
 
 if __name__ == "__main__":
-    run_program("evaluate", "Evaluates every stage on held-out problems.", evaluate, sys.argv[1:])
+    run_program(
+        "evaluate",
+        "Evaluates every stage on held-out problems; with --model, a pretrained model on a task.",
+        evaluate,
+        sys.argv[1:],
+        text=evaluate_text,
+    )

@@ -9,6 +9,10 @@ from train.errors import exit_on_refusal
 from train.loop import Run
 from train.metrics import MetricsLog
 from train.run_folder import open_run
+from train.text.config import TextConfig
+from train.text.pretrained import check_inputs
+
+MODEL = "--model"  # no setting of experiments that train a model from nothing
 
 
 def run_program(
@@ -16,6 +20,8 @@ def run_program(
     description: str,
     stage: Callable[[ExperimentConfig, Run], Any],
     argv: Sequence[str],
+    *,
+    text: Callable[[TextConfig, Run], Any] | None = None,
 ) -> None:
     """Runs a stage from the command line.
 
@@ -24,16 +30,31 @@ def run_program(
         description: What it does, for `--help`.
         stage: The work.
         argv: The arguments without the program's name.
+        text: The work with a pretrained model on text, if there is any. Then `--model` without the
+            name of a config means the config `text`.
     """
     program = f"python -m train.{name}"
+    stages: dict[type, Callable[[Any, Run], Any]] = {ExperimentConfig: stage}
+    if text is not None:
+        stages[TextConfig] = text
     with exit_on_refusal():
-        configs = load_configs()
-    invocation = parse(configs, argv, program=program, description=description)
+        configs = load_configs(kinds=tuple(stages))
+    has_model = any(word.partition("=")[0] == MODEL for word in argv)
+    invocation = parse(
+        configs,
+        argv,
+        program=program,
+        description=description,
+        default="text" if text is not None and has_model else "demo",
+    )
     if invocation.print_config:
         print(command_of(invocation, program))
         return
     with exit_on_refusal():
+        if isinstance(invocation.config, TextConfig):
+            check_inputs(invocation.config, invocation.cache_dir)
         folder = open_run(invocation.run_dir, invocation.config)
         print(f"{'continuing' if folder.resumed else 'starting'} the run {folder.path}")
         with MetricsLog(folder.path) as metrics:
-            stage(invocation.config, Run(folder.path, invocation.cache_dir, metrics))
+            run = Run(folder.path, invocation.cache_dir, metrics)
+            stages[type(invocation.config)](invocation.config, run)

@@ -1,5 +1,6 @@
 """Two warm starts from one base: `python -m train.sft [NAME] [--setting ...]`.
 
+With `--model` a pretrained model is fine-tuned on text instead, see `train.text.sft`. Otherwise:
 problem -> abstraction, taught by an imperfect teacher, and problem with its abstraction -> worked
 solution, with some bare problems in between.
 """
@@ -22,6 +23,7 @@ from train.loop import Run, load_stage
 from train.pretrain import STAGE as PRETRAIN
 from train.pretrain import make_trainer, train_on
 from train.program import run_program
+from train.text.sft import fine_tune_text
 from train.useful_abstractions import find_useful
 
 ABSTRACTION_STAGE, SOLUTION_STAGE = "sft_abstraction", "sft_solution"
@@ -94,4 +96,10 @@ def _choose(
 
 
 if __name__ == "__main__":
-    run_program("sft", "Makes the two warm starts from the base model.", fine_tune, sys.argv[1:])
+    run_program(
+        "sft",
+        "Makes the two warm starts from the base model; with --model, fine-tunes a pretrained one.",
+        fine_tune,
+        sys.argv[1:],
+        text=fine_tune_text,
+    )

@@ -90,6 +90,9 @@ class ModelConfig:
     dtype: str = "float32"
     """Type of activations: float32, bfloat16 or float16. Norms, logits and log-probs are float32;
     parameters have the type that they are made in, float32 by `init`."""
+    remat: str = "none"
+    """What the backward pass computes again to save memory: `none`; `dots`, all of a layer but its
+    products with weights; or `full`, all but what goes into a layer."""
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "dim", "num_layers", "num_heads", "num_kv_heads", "hidden_dim")
@@ -120,6 +123,7 @@ class ModelConfig:
         choices = {
             "activation": ("silu", "gelu_tanh"),
             "dtype": ("float32", "bfloat16", "float16"),
+            "remat": ("none", "dots", "full"),
         }
         for name, known in choices.items():
             value = getattr(self, name)

@@ -4,6 +4,8 @@ Every weight is declared once, by `_parameter`: its shape, logical axes and init
 its initial value, its abstract shape, its sharding and its place in a checkpoint.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -269,25 +271,41 @@ class Decoder(_Module):
             hidden = hidden * jnp.asarray(config.dim**0.5, config.dtype)
         seen = positions if slot_positions is None else slot_positions
         near = mask if config.window is None else mask & in_window(positions, seen, config.window)
+        block = _rematerialised(config.remat)
         written = []
         for layer in range(config.num_layers):
-            name = f"layer_{layer}"
-            before = self._norm(f"{name}_attention_norm", hidden)
-            mixed, kv = Attention(config, layer, name=f"{name}_attention")(
-                before,
+            hidden, kv = block(
+                self,
+                layer,
+                hidden,
                 positions,
                 near if config.has_window(layer) else mask,
                 None if cached is None else cached[layer],
                 slot,
             )
-            hidden = hidden + self._sandwiched(f"{name}_post_attention_norm", mixed)
-            before = self._norm(f"{name}_feed_forward_norm", hidden)
-            fed = FeedForward(config, name=f"{name}_feed_forward")(before)
-            hidden = hidden + self._sandwiched(f"{name}_post_feed_forward_norm", fed)
             written.append(kv)
         if not config.tie_embeddings:
             self._table("output")
         return self._norm("norm", hidden), tuple(written)
+
+    def block(
+        self,
+        layer: int,
+        hidden: Float[Array, "batch time dim"],
+        positions: Int[Array, "batch time"],
+        mask: Bool[Array, "batch time slot"],
+        cached: KeysValues | None,
+        slot: Int[Array, ""] | None,
+    ) -> tuple[Float[Array, "batch time dim"], KeysValues]:
+        """Runs one layer: attention, then the feed-forward layer, each added to the stream."""
+        config, name = self.config, f"layer_{layer}"
+        before = self._norm(f"{name}_attention_norm", hidden)
+        attention = Attention(config, layer, name=f"{name}_attention")
+        mixed, written = attention(before, positions, mask, cached, slot)
+        hidden = hidden + self._sandwiched(f"{name}_post_attention_norm", mixed)
+        before = self._norm(f"{name}_feed_forward_norm", hidden)
+        fed = FeedForward(config, name=f"{name}_feed_forward")(before)
+        return hidden + self._sandwiched(f"{name}_post_feed_forward_norm", fed), written
 
     def _norm(self, name: str, hidden: Array) -> Array:
         return RMSNorm(self.config, name=name)(hidden)
@@ -298,6 +316,15 @@ class Decoder(_Module):
     def _table(self, name: str) -> Array:
         shape, initial = (self.config.vocab_size, self.config.dim), nn.initializers.normal(0.02)
         return self._parameter(name, shape, ("vocab", "embed"), initial)
+
+
+def _rematerialised(remat: str) -> Callable[..., tuple[Array, KeysValues]]:
+    """Returns a layer that keeps for the backward pass what `ModelConfig.remat` says."""
+    policies = jax.checkpoint_policies
+    if remat == "none":
+        return Decoder.block
+    kept = policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+    return nn.remat(Decoder.block, policy=kept, static_argnums=(1,))
 
 
 def in_window(

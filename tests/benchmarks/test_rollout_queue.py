@@ -45,7 +45,7 @@ def test_lengths_in_words():
 
 def test_the_program_prints_a_table_and_one_json_line(monkeypatch, capsys):
     monkeypatch.setattr(
-        rollout_queue, "load_configs", lambda: {"tiny": SimpleNamespace(model=TINY)}
+        rollout_queue, "load_configs", lambda kinds: {"tiny": SimpleNamespace(model=TINY)}
     )
     sizes = {"requests": 2, "slots": 1, "prompt-length": 2, "max-new-tokens": 3, "mean-length": 2}
     options = [text for name, size in sizes.items() for text in (f"--{name}", str(size))]

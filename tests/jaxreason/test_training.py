@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxreason.model import ModelConfig, forward, init
+from jaxreason.model import LoRAConfig, ModelConfig, forward, init, init_adapters, merge
 from jaxreason.optimizer import OptimizerConfig, make_optimizer, skipped_updates
 from jaxreason.policy_gradient import WeightedSum
 from jaxreason.training import (
@@ -158,3 +158,35 @@ def test_a_step_that_is_not_finite_is_skipped(params, step):
     assert np.isnan(metrics["loss"])
     jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
     assert [int(count) for count in skipped_updates(after.opt_state)] == [1, 1]
+
+
+def test_adapters_are_trained_beside_their_base(params):
+    adapters = init_adapters(LoRAConfig(rank=2), CONFIG, jax.random.key(3))
+    optimizer, batch = make_optimizer(OptimizerConfig(warmup_steps=0), 10), make_batch()
+    step = jax.jit(
+        lambda state: supervised_step(
+            CONFIG, optimizer, state, batch, base=params, num_microbatches=2
+        )
+    )
+    state, metrics = step(init_state(optimizer, adapters))
+
+    @jax.jit
+    def expected(adapters):
+        def mean(adapters):
+            loss, _ = next_token_loss(CONFIG, merge(params, adapters), batch)
+            return loss.sum / loss.weight
+
+        loss, gradients = jax.value_and_grad(mean)(adapters)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, _ = optimizer.update(gradients, optimizer.init(adapters), adapters)
+        return loss, optax.apply_updates(adapters, updates)
+
+    loss, trained = expected(adapters)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
+    jax.tree.map(
+        lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=1e-4),
+        state.params.factors,
+        trained.factors,
+    )
+    moved = state.params.factors["layer_0_feed_forward"]["up"]["b"]
+    assert float(jnp.abs(moved).max()) > 1e-4

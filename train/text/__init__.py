@@ -1,0 +1,1 @@
+"""Programs with a pretrained model on text: evaluation, fine-tuning, the two-player game."""
