@@ -133,14 +133,19 @@ def make_step(config: ExperimentConfig, task: Task, players: tuple[Player, Playe
             problems = jax.vmap(jax.vmap(lambda key: task.sample(key, "train")))(drawn)
         keys = jax.random.split(key, shape)
         state, metrics = play_turns(game, task, players, state, keys, problems=problems)
-        both = [each for each in (state.abstraction, state.solution) if each is not None]
-        counts = [skipped_updates(each.train.opt_state) for each in both]
-        return state, metrics | {
-            SKIPPED_IN_A_ROW: jnp.stack([in_a_row for in_a_row, _ in counts]).max(),
-            SKIPPED: jnp.stack([total for _, total in counts]).sum(),
-        }
+        return state, metrics | count_skipped(state)
 
     return step
+
+
+def count_skipped(state: GameState) -> dict[str, jax.Array]:
+    """Returns the counts of skipped updates of both players, under the names of metrics."""
+    both = [each for each in (state.abstraction, state.solution) if each is not None]
+    counts = [skipped_updates(each.train.opt_state) for each in both]
+    return {
+        SKIPPED_IN_A_ROW: jnp.stack([in_a_row for in_a_row, _ in counts]).max(),
+        SKIPPED: jnp.stack([total for _, total in counts]).sum(),
+    }
 
 
 def _pool(config: ExperimentConfig, task: Task, params: Params) -> ProblemPool:
