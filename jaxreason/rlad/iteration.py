@@ -164,7 +164,7 @@ def learn(
     state: GameState,
     played: Play,
     *,
-    valid: Bool[Array, "problem abstraction solution"] | None = None,
+    valid: Bool[Array, "problem slot solution"] | None = None,
     leaked: Bool[Array, "problem abstraction"] | None = None,
     learners: tuple[str, ...] = PARTS,
     axis_name: str | None = None,
@@ -177,7 +177,8 @@ def learn(
         players: The abstraction and the solution generator; static.
         state: The players; donate it.
         played: From `play_round`; its rewards may have been replaced by those of a verifier.
-        valid: Which solutions the verifier could judge; the others teach nobody anything.
+        valid: Which solutions the verifier could judge, those of bare slots too; the others teach
+            nobody anything.
         leaked: From `play_round`; None asks the task's own check of the text.
         learners: As for `iterate`; static.
         axis_name: As for `iterate`; static.
