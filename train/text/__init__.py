@@ -1,0 +1,1 @@
+"""Programs with a pretrained model on problems in text."""

@@ -1,0 +1,159 @@
+"""A pair of players on held-out questions: hints against as many solutions without one."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data.number_answers import read_number
+from data.verdicts import Verdicts
+from jaxreason.model import ModelConfig, Params
+from jaxreason.rlad import Play, play, voted_accuracy
+from jaxreason.rollout import Sampling
+from jaxreason.tasks import Task
+from train.intervals import difference_interval, mean_interval
+from train.text.answers import final_answer
+from train.text.prompts import TokenisedQuestions
+from train.text.referee import Referee, Texts
+
+WITH, WITHOUT = "with hints", "without a hint"
+BEST = "best hint"
+MAJORITY, SELF_CONSISTENCY = "majority with hints", "majority without a hint"
+MEASURES = (WITHOUT, WITH, BEST, SELF_CONSISTENCY, MAJORITY)
+"""One score a question each, in the order of tables."""
+COMPARED = ((WITH, WITHOUT), (BEST, WITHOUT), (MAJORITY, SELF_CONSISTENCY))
+"""Pairs whose differences are told."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PairScores:
+    """How a pair did; one row a question that could be judged both with and without hints."""
+
+    scores: dict[str, np.ndarray]
+    """One score in [0, 1] a question, by measure."""
+    leaks: float
+    """Share of the hints that give the answer away."""
+    unjudged: float
+    """Share of the solutions that the verifier failed on; they are left out."""
+    samples: list[dict[str, Any]]
+    """The last batch, as `Referee.samples` tells it."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns every mean, and every difference, with its 95% interval."""
+        means = {name: mean_interval(self.scores[name]) for name in MEASURES}
+        differences = {
+            f"{first} - {second}": difference_interval(self.scores[first], self.scores[second])
+            for first, second in COMPARED
+        }
+        told = {**means, **differences}
+        return [{"measure": name, **dataclasses.asdict(each)} for name, each in told.items()]
+
+
+def evaluate_pair(
+    task: Task,
+    model: ModelConfig,
+    players: tuple[Params, Params],
+    tokenised: TokenisedQuestions,
+    referee: Referee,
+    *,
+    abstractions: int,
+    solutions: int,
+    sampling: Sampling,
+    batch: int,
+    key: jax.Array,
+) -> PairScores:
+    """Spends m hints x k solutions on every question, and as many solutions without a hint.
+
+    Args:
+        task: The task of the questions.
+        model: The shape of both players.
+        players: Parameters of the abstraction and of the solution generator.
+        tokenised: The questions.
+        referee: Judges solutions of these questions.
+        abstractions: Hints m for each question.
+        solutions: Solutions k under each.
+        sampling: The distribution of both players.
+        batch: Questions at the same time; bounds the memory.
+        key: A random key.
+
+    Returns:
+        Scores of the questions.
+    """
+    run = jax.jit(
+        partial(
+            play,
+            task,
+            (model, model),
+            abstractions=abstractions,
+            solutions=solutions,
+            bare=abstractions,
+            sampling=(sampling, sampling),
+        )
+    )
+    count = len(tokenised.questions)
+    keys = jax.random.split(key, count)
+    found: list[tuple[np.ndarray, ...]] = []
+    for first in range(0, count, batch):
+        # The last batch is filled up, so that it compiles nothing anew.
+        rows = np.minimum(np.arange(first, first + batch), count - 1)
+        problems = jax.tree.map(lambda leaf, rows=rows: leaf[rows], tokenised.problems)
+        played = run(players, problems, keys[rows])
+        verdicts, leaks = referee.judge(played), referee.find_leaks(played)
+        told = _read(referee.read(played), played, verdicts)
+        found.append(tuple(each[: count - first] for each in (*told, leaks)))
+    rewards, valid, answers, leaks = (np.concatenate(each) for each in zip(*found, strict=True))
+    sides = slice(None, abstractions), slice(abstractions, None)
+    judged = np.stack([valid[:, side].any((1, 2)) for side in sides]).all(0)
+    with_hints, bare = (
+        _score(rewards[judged, side], valid[judged, side], answers[judged, side]) for side in sides
+    )
+    return PairScores(
+        scores={
+            WITHOUT: bare[0],
+            WITH: with_hints[0],
+            BEST: with_hints[1],
+            SELF_CONSISTENCY: bare[2],
+            MAJORITY: with_hints[2],
+        },
+        leaks=float(leaks.mean()),
+        unjudged=float(1 - valid.mean()),
+        samples=referee.samples(),
+    )
+
+
+def _read(
+    texts: Texts, played: Play, verdicts: Verdicts
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns rewards, which of them count, and answers as ids, `[question, slot, solution]`."""
+    shape = played.rewards.shape
+    rewards, valid = verdicts.rewards.reshape(shape), verdicts.valid.reshape(shape)
+    answers = np.full(shape, -1, np.int32)
+    for row, question in enumerate(texts.questions):
+        is_number, ids = read_number(question.answer) is not None, dict[str, int]()
+        for place in np.ndindex(shape[1:]):
+            text = texts.solutions[row][place[0]][place[1]]
+            answer = final_answer(text, is_number=is_number)
+            if answer and valid[row][place]:
+                answers[row][place] = ids.setdefault(answer, len(ids))
+    return rewards, valid, answers
+
+
+def _score(
+    rewards: np.ndarray, valid: np.ndarray, answers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns each question's mean success, that of its best slot, and that of its vote."""
+    counted = np.where(valid, rewards, 0.0)
+    mean = counted.sum((1, 2)) / np.maximum(valid.sum((1, 2)), 1)
+    best = (counted.sum(-1) / np.maximum(valid.sum(-1), 1)).max(-1)
+    # Dealing all cards once is the plain vote.
+    votes = voted_accuracy(
+        jnp.asarray(counted >= 1),
+        jnp.asarray(answers),
+        sizes=(rewards.shape[1:],),
+        key=jax.random.key(0),
+        draws=1,
+    )
+    return mean, best, np.asarray(votes)[:, 0]
