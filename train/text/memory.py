@@ -31,9 +31,7 @@ def memory_parts(
     prompt = _solver_prompt(task, one)
     propose, slots = one.propose.tokens.shape[-1], prompt + task.solution_length
     prompts = game.problems * (game.abstractions + game.bare)
-    place = 2 * model.num_layers * model.num_kv_heads * model.head_dim * size
-    # The prompts' own cache stays until it has been repeated for every solution.
-    writing = place * prompts * (prompt + game.solutions * slots)
+    writing = writing_bytes(model, task, problems, prompts=prompts, solutions=game.solutions)
     parts = game.minibatches * game.microbatches
     read = prompts * prompt + prompts * game.solutions * task.solution_length
     proposed = game.problems * (propose + game.abstractions * task.abstraction_length)
@@ -51,6 +49,26 @@ def memory_parts(
     if writing > learning:
         return told | {"cache of what is being written": writing}
     return told | {"activations of an update": learning}
+
+
+def writing_bytes(
+    model: ModelConfig, task: Task, problems: TextProblem, *, prompts: int, solutions: int
+) -> int:
+    """Returns the bytes of the cache while solutions are written.
+
+    The prompts' own cache stays until it has been repeated for every solution.
+
+    Args:
+        model: The decoder's shape.
+        task: The task of the questions.
+        problems: Their prompts.
+        prompts: Prompts at the same time.
+        solutions: Solutions of each.
+    """
+    prompt = _solver_prompt(task, jax.tree.map(lambda leaf: leaf[0], problems))
+    place = 2 * model.num_layers * model.num_kv_heads * model.head_dim
+    places = prompts * (prompt + solutions * (prompt + task.solution_length))
+    return place * places * jnp.dtype(model.dtype).itemsize
 
 
 def _solver_prompt(task: Task, problem: TextProblem) -> int:

@@ -9,15 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from data.number_answers import read_number
+from data.questions import QuestionSet
 from data.verdicts import Verdicts
-from jaxreason.model import ModelConfig, Params
+from data.verifier_pool import VerifierPool
+from jaxreason.model import ModelConfig, Params, attach, num_parameters
 from jaxreason.rlad import Play, play, voted_accuracy
 from jaxreason.rollout import Sampling
 from jaxreason.tasks import Task
 from train.intervals import difference_interval, mean_interval
+from train.loop import Run
+from train.memory import check_memory
+from train.run_folder import write_json
 from train.text.answers import final_answer
+from train.text.config import TextConfig
+from train.text.memory import writing_bytes
+from train.text.prepared import prepare
 from train.text.prompts import TokenisedQuestions
 from train.text.referee import Referee, Texts
+from train.text.rl import load_players
 
 WITH, WITHOUT = "with hints", "without a hint"
 BEST = "best hint"
@@ -122,6 +131,62 @@ def evaluate_pair(
         unjudged=float(1 - valid.mean()),
         samples=referee.samples(),
     )
+
+
+def evaluate_trained(
+    config: TextConfig,
+    run: Run,
+    questions: QuestionSet,
+    *,
+    abstractions: int,
+    solutions: int,
+    temperature: float,
+    batch: int,
+) -> PairScores:
+    """Measures the pair that a run has trained on the test questions; writes `pair.json`.
+
+    Args:
+        config: The experiment.
+        run: Its folder; the game must be finished.
+        questions: The questions.
+        abstractions: Hints m for each.
+        solutions: Solutions k under each hint.
+        temperature: Of both players.
+        batch: Questions at the same time.
+
+    Raises:
+        RefusedError: If the game is not finished, or it does not fit into memory.
+    """
+    ready = prepare(config, questions.test, questions.instruction)
+    adapters = load_players(config, run, ready.model)
+    sizes = {"prompts": 2 * batch * abstractions, "solutions": solutions}
+    check_memory(
+        {
+            "parameters": num_parameters(ready.model) * jnp.dtype(config.dtype).itemsize,
+            "cache": writing_bytes(ready.model, ready.task, ready.tokenised.problems, **sizes),
+        }
+    )
+    base = ready.load_base()
+    with VerifierPool(
+        questions.verifier,
+        workers=config.rl.verifier_workers,
+        time_limit=config.rl.verifier_seconds,
+    ) as pool:
+        scored = evaluate_pair(
+            ready.task,
+            ready.model,
+            (attach(base, adapters[0]), attach(base, adapters[1])),
+            ready.tokenised,
+            Referee(ready.tokenizer, ready.tokenised.questions, pool),
+            abstractions=abstractions,
+            solutions=solutions,
+            sampling=Sampling(temperature=temperature),
+            batch=batch,
+            key=jax.random.fold_in(jax.random.key(config.seed), 4),
+        )
+    told = {"rows": scored.rows(), "leaks": scored.leaks, "unjudged": scored.unjudged}
+    write_json(run.path / "pair.json", told | {"samples": scored.samples})
+    return scored
 
 
 def _read(

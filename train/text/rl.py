@@ -13,9 +13,6 @@ from typing import Any
 import jax
 
 from data import questions as question_sets
-from data.pretrained.hf_config import model_config
-from data.pretrained.load import load_pretrained
-from data.pretrained.models import find_model, open_model, open_tokenizer
 from data.questions import QuestionSet
 from data.verifier_pool import VerifierPool
 from jaxreason.model import Adapters, ModelConfig, Params, init_adapters
@@ -31,7 +28,7 @@ from train.rl import count_skipped
 from train.run_folder import write_json
 from train.text.config import TextConfig
 from train.text.memory import memory_parts
-from train.text.prompts import TokenisedQuestions, task_of, tokenise
+from train.text.prepared import prepare
 from train.text.referee import Referee
 
 STAGE, WARM_START = "rl", "sft"
@@ -64,33 +61,17 @@ def play_text(config: TextConfig, run: Run) -> GameState:
 def play_questions(config: TextConfig, run: Run, questions: QuestionSet) -> GameState:
     """Trains both players on given questions; see `play_text`."""
     settings = config.rl
-    with refuse_bad_values():
-        path = find_model(config.model)
-        source, tokenizer = open_model(path), open_tokenizer(path)
-        model = dataclasses.replace(model_config(source.config), dtype=config.dtype)
-        tokenised = tokenise(
-            tokenizer,
-            questions.train,
-            questions.instruction,
-            max_prompt_length=settings.max_prompt_length,
-        )
-        task = task_of(
-            tokenizer,
-            tokenised,
-            abstraction_length=settings.abstraction_length,
-            solution_length=settings.solution_length,
-        )
-    _tell(tokenised)
-    check_memory(memory_parts(settings, model, task, tokenised.problems))
-    with refuse_bad_values():
-        _, base = load_pretrained(source, dtype=config.dtype)
+    ready = prepare(config, questions.train, questions.instruction)
+    model, task = ready.model, ready.task
+    check_memory(memory_parts(settings, model, task, ready.tokenised.problems))
+    base = ready.load_base()
     players = make_players(settings, model)
     with VerifierPool(
         questions.verifier,
         workers=settings.verifier_workers,
         time_limit=settings.verifier_seconds,
     ) as pool:
-        referee = Referee(tokenizer, tokenised.questions, pool)
+        referee = Referee(ready.tokenizer, ready.tokenised.questions, pool)
         return train_stage(
             run,
             STAGE,
@@ -202,12 +183,6 @@ def load_players(config: TextConfig, run: Run, model: ModelConfig) -> tuple[Adap
     if alone:
         return (solution if game.shared else fresh), solution
     return loaded["abstraction"]["train"]["params"], solution
-
-
-def _tell(tokenised: TokenisedQuestions) -> None:
-    kept, left_out = len(tokenised.questions), tokenised.left_out
-    longer = f"; {left_out} longer ones are left out" if left_out else ""
-    print(f"{kept} questions{longer}")
 
 
 if __name__ == "__main__":

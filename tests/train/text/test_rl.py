@@ -296,8 +296,14 @@ def test_a_killed_run_goes_on_to_the_same_bits(folder, model, tmp_path, monkeypa
     with MetricsLog(tmp_path / "whole") as metrics:
         run = Run(tmp_path / "whole", tmp_path, metrics)
         trained = rl.load_players(config, run, model)
+        questions = QuestionSet("toy", (), QUESTIONS, NumberVerifier(), INSTRUCTION)
+        sizes = {"abstractions": 2, "solutions": 1, "batch": 2}
+        scored = pair.evaluate_trained(config, run, questions, temperature=1.0, **sizes)
     ends = whole.abstraction.train.params, whole.solution.train.params
     jax.tree.map(np.testing.assert_array_equal, trained, ends)
+    told = read_json(tmp_path / "whole/pair.json")
+    assert [row["count"] for row in told["rows"]] == [3] * len(told["rows"])
+    assert told["rows"][0]["mean"] == pytest.approx(scored.scores[pair.WITHOUT].mean())
 
 
 def test_the_solver_starts_from_its_warm_start(model, base, tmp_path):
