@@ -1,7 +1,6 @@
 """What an experiment with a pretrained model on text is."""
 
 import dataclasses
-from pathlib import Path
 from typing import Literal
 
 from train.config import LoopConfig
@@ -16,7 +15,7 @@ class TextConfig:
     """A pretrained model: a name, a GGUF file, or a folder with config.json and safetensors."""
     task: str = "gsm8k"
     """Questions: gsm8k, or a family of reasoning-gym."""
-    folder: Path | None = None
+    folder: str | None = None
     """Folder with the questions, where they are not to be downloaded."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the frozen weights and of the activations."""

@@ -20,13 +20,13 @@ from train.intervals import difference_interval, mean_interval
 from train.loop import Run
 from train.memory import check_memory
 from train.run_folder import write_json
-from train.text.answers import final_answer
 from train.text.config import TextConfig
 from train.text.memory import writing_bytes
 from train.text.prepared import prepare
 from train.text.prompts import TokenisedQuestions
 from train.text.referee import Referee, Texts
 from train.text.rl import load_players
+from train.text.votes import vote_of
 
 WITH, WITHOUT = "with hints", "without a hint"
 BEST = "best hint"
@@ -200,7 +200,7 @@ def _read(
         is_number, ids = read_number(question.answer) is not None, dict[str, int]()
         for place in np.ndindex(shape[1:]):
             text = texts.solutions[row][place[0]][place[1]]
-            answer = final_answer(text, is_number=is_number)
+            answer = vote_of(text, is_number=is_number)
             if answer and valid[row][place]:
                 answers[row][place] = ids.setdefault(answer, len(ids))
     return rewards, valid, answers

@@ -117,7 +117,7 @@ def _pieces(
     tokenizer: PretrainedTokenizer, problem: str, instruction: str
 ) -> tuple[list[int], list[int], list[int], list[int]]:
     """Returns the prompts of a problem: to propose, before and after a hint, and without one."""
-    problem = problem.replace(PLACE, "")
+    problem = problem.replace(PLACE, "").strip()
     hinted = HINTED.format(problem=problem, hint=PLACE, instruction=instruction)
     propose, bare = (
         tokenizer.encode_chat(_as_user(text), add_generation_prompt=True)

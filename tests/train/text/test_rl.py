@@ -29,11 +29,11 @@ from train.loop import Run
 from train.metrics import MetricsLog, read_metrics
 from train.run_folder import read_json
 from train.text import pair, rl
-from train.text.answers import final_answer
 from train.text.config import TextConfig
 from train.text.prompts import BARE, HINTED, PLACE, PROPOSE, task_of, tokenise
 from train.text.referee import Referee, gives_away
 from train.text.rl_config import TextRLConfig
+from train.text.votes import vote_of
 
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -422,5 +422,5 @@ def test_questions_that_could_not_be_judged_are_left_out(tokenizer, tokenised, t
         ("", False, ""),
     ],
 )
-def test_final_answers(text, is_number, expected):
-    assert final_answer(text, is_number=is_number) == expected
+def test_votes(text, is_number, expected):
+    assert vote_of(text, is_number=is_number) == expected

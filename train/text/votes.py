@@ -8,7 +8,7 @@ _NAMED = re.compile(r"answer\s*(?:is)?\s*:?\s*(.+)", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\s*\{([^{}]*)\}")
 
 
-def final_answer(text: str, *, is_number: bool) -> str:
+def vote_of(text: str, *, is_number: bool) -> str:
     r"""Returns what a text answers with, in one form; empty if it answers nothing.
 
     Args:
@@ -17,9 +17,9 @@ def final_answer(text: str, *, is_number: bool) -> str:
             Other answers stand in `\boxed{...}`, after the last word "answer", or in the last line.
 
     Example:
-        >>> final_answer("In all 1,000.50 dollars.", is_number=True)
+        >>> vote_of("In all 1,000.50 dollars.", is_number=True)
         '2001/2'
-        >>> final_answer("I think so.\nAnswer: Mary is a knave.", is_number=False)
+        >>> vote_of("I think so.\nAnswer: Mary is a knave.", is_number=False)
         'mary is a knave'
     """
     if is_number:
