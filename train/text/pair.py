@@ -129,7 +129,7 @@ def evaluate_pair(
         },
         leaks=float(leaks.mean()),
         unjudged=float(1 - valid.mean()),
-        samples=referee.samples(),
+        samples=referee.samples()[: count - first],
     )
 
 

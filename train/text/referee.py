@@ -126,8 +126,8 @@ def gives_away(abstraction: str, question: Question) -> bool:
     hint, problem, answer = (
         _GROUPED.sub("", text) for text in (abstraction, question.problem, question.answer)
     )
-    said = (spells_answer(text, answer, shortest=1) for text in (problem, hint))
-    return not next(said) and next(said)
+    known, told = (spells_answer(text, answer, shortest=1) for text in (problem, hint))
+    return told and not known
 
 
 def _told(solutions: list[str], rewards: np.ndarray) -> list[dict[str, Any]]:

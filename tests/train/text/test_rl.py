@@ -365,6 +365,7 @@ def test_a_pair_is_measured_against_as_many_bare_solutions(tokenizer, tokenised,
     sizes = {"abstractions": 2, "solutions": 3, "sampling": Sampling(), "key": jax.random.key(3)}
     measure = partial(pair.evaluate_pair, task, model, (base, base), tokenised, referee, **sizes)
     by_two, at_once = measure(batch=2), measure(batch=3)
+    assert [row["problem"] for row in by_two.samples] == [QUESTIONS[2].problem]
     for name in pair.MEASURES:
         np.testing.assert_allclose(by_two.scores[name], at_once.scores[name], err_msg=name)
     played = jax.jit(
