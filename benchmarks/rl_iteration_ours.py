@@ -45,23 +45,14 @@ def make_task(shape: Shape) -> Task:
         even = solution.mask & (solution.tokens % 2 == 0)
         return even.sum() / solution.mask.sum()
 
-    def never(*_: Any) -> Any:
-        raise NotImplementedError("Random prompts have no right answer and no abstraction.")
-
     return Task(
         sample=lambda key, _: jax.random.randint(
             key, (shape.prompt_length,), 0, shape.vocab_size, jnp.int32
         ),
         abstraction_prompt=prompt,
         solution_prompt=prompt,
-        abstraction=never,
-        solution=never,
-        answer=never,
+        withheld_prompt=prompt,
         reward=reward,
-        abstraction_is_right=never,
-        follows=never,
-        leaks=never,
-        withheld_prompt=never,
         abstraction_stops=(),
         solution_stops=(),
         abstraction_length=1,

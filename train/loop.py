@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
+from jaxreason.optimizer import skipped_updates
 from train.checkpoints import Checkpoints
 from train.config import LoopConfig
 from train.errors import RefusedError
@@ -111,6 +113,15 @@ def _record(
 
 HEADLINES = ("loss", "success/with_abstraction", "success/without_abstraction")
 """The metrics shown behind the progress bar, where a stage has them."""
+
+
+def count_skipped(*opt_states: Any) -> dict[str, jax.Array]:
+    """Returns the skipped updates of some players, counted by `make_optimizer`, as metrics."""
+    counts = [skipped_updates(opt_state) for opt_state in opt_states]
+    return {
+        SKIPPED_IN_A_ROW: jnp.stack([in_a_row for in_a_row, _ in counts]).max(),
+        SKIPPED: jnp.stack([total for _, total in counts]).sum(),
+    }
 
 
 def load_stage(run_path: Path, stage: str, total: int, target: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 
+from jaxreason.model import ModelConfig
 from train.errors import RefusedError
 
 MEBIBYTE = 1 << 20
@@ -52,6 +53,19 @@ def available_memory() -> int | None:
     if "SC_AVPHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
+
+
+def least_memory(*models: ModelConfig) -> dict[str, str] | None:
+    """Returns compiler options with which rematerialisation saves memory also on a CPU.
+
+    XLA's usual scheduler there computes again early, all layers at once, which saves nothing.
+
+    Args:
+        models: The models of a program.
+    """
+    if jax.default_backend() != "cpu" or all(model.remat == "none" for model in models):
+        return None
+    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 def in_words(size: int) -> str:

@@ -5,11 +5,10 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from data.prepare import prepare_tokenizer
 from jaxreason.model import Params, init
-from jaxreason.optimizer import make_optimizer, skipped_updates
+from jaxreason.optimizer import make_optimizer
 from jaxreason.rlad import (
     GameState,
     Player,
@@ -25,9 +24,10 @@ from jaxreason.rlad import (
 from jaxreason.tasks import Task, Vocabulary, make_rule_induction
 from train.config import ExperimentConfig
 from train.errors import refuse_bad_values
-from train.loop import SKIPPED, SKIPPED_IN_A_ROW, Run, load_stage, train_stage
+from train.loop import Run, count_skipped, load_stage, train_stage
 from train.program import run_program
 from train.sft import ABSTRACTION_STAGE, SOLUTION_STAGE, load_base, vocabulary_of
+from train.text.rl import opt_states, play_text
 
 STAGE = "rl"
 
@@ -132,12 +132,7 @@ def make_step(config: ExperimentConfig, task: Task, players: tuple[Player, Playe
             problems = jax.vmap(jax.vmap(lambda key: task.sample(key, "train")))(drawn)
         keys = jax.random.split(key, shape)
         state, metrics = play_turns(game, task, players, state, keys, problems=problems)
-        both = [each for each in (state.abstraction, state.solution) if each is not None]
-        counts = [skipped_updates(each.train.opt_state) for each in both]
-        return state, metrics | {
-            SKIPPED_IN_A_ROW: jnp.stack([in_a_row for in_a_row, _ in counts]).max(),
-            SKIPPED: jnp.stack([total for _, total in counts]).sum(),
-        }
+        return state, metrics | count_skipped(*opt_states(state))
 
     return step
 
@@ -209,4 +204,10 @@ def _partner(config: ExperimentConfig, run: Run, solution: Params) -> Params:
 
 
 if __name__ == "__main__":
-    run_program("rl", "Trains both players by the two-player game.", reinforce, sys.argv[1:])
+    run_program(
+        "rl",
+        "Trains both players by the two-player game; with --model, a pretrained one's adapters.",
+        reinforce,
+        sys.argv[1:],
+        text=play_text,
+    )

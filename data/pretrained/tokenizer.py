@@ -131,6 +131,38 @@ class PretrainedTokenizer:
         Raises:
             ValueError: If the model has no chat template, or it can't be applied.
         """
+        return self._encoded(*self._rendered(messages, add_generation_prompt))
+
+    def encode_chat_around(
+        self, messages: Messages, place: str, *, add_generation_prompt: bool = False
+    ) -> tuple[list[int], list[int]]:
+        """Returns the token ids of messages before and after a place where others are to stand.
+
+        Each side is encoded by itself. The two with the ids of a text between them are those that
+        `encode_chat` gives, unless the encoding joins letters across the edges.
+
+        Args:
+            messages: As for `encode_chat`.
+            place: A text that stands for the others, once in the messages.
+            add_generation_prompt: As for `encode_chat`.
+
+        Raises:
+            ValueError: If the place isn't there once, or as for `encode_chat`.
+        """
+        text, mark, spelled = self._rendered(messages, add_generation_prompt)
+        sides = text.split(place)
+        if len(sides) != 2:
+            raise ValueError(
+                f"{place!r} must stand once in the messages as the chat template writes them; it"
+                f" stands there {len(sides) - 1} times."
+            )
+        before, after = (self._encoded(side, mark, spelled) for side in sides)
+        return before, after
+
+    def _rendered(
+        self, messages: Messages, add_generation_prompt: bool
+    ) -> tuple[str, str, list[str]]:
+        """Returns the template's text, a mark around the numbers of hidden tokens, and those."""
         plain = checked(messages)
         texts = [value for message in plain for value in message.values()]
         mark = next((m for m in _NONCHARACTERS if not any(m in text for text in texts)), "")
@@ -149,6 +181,10 @@ class PretrainedTokenizer:
             for name in message:
                 message[name] = self._protected.sub(hidden, message[name])
         text = self.apply_chat_template(plain, add_generation_prompt=add_generation_prompt)
+        return text, mark, spelled
+
+    def _encoded(self, text: str, mark: str, spelled: Sequence[str]) -> list[int]:
+        """Encodes a rendered text; hidden tokens are spelled out."""
         parts = re.split(f"{mark}([0-9]+){mark}", text)  # in turn: the template's, a hidden one
         ids = [self.encode(part, with_tags=True) for part in parts]
         ids[1::2] = [self.encode(spelled[int(number)]) for number in parts[1::2]]

@@ -103,7 +103,8 @@ def calibration_of(task: Task, played: Play) -> Calibration:
     count = played.abstractions.log_probs.shape[1]
     check_that(count >= 1, "the play must hold one abstraction or more; got none.")
     shape = played.rewards.shape
-    values, valid = jax.vmap(jax.vmap(jax.vmap(task.answer)))(played.solutions.completion)
+    answer = jax.vmap(jax.vmap(jax.vmap(task.asked("answer"))))
+    values, valid = answer(played.solutions.completion)
     flat = values.reshape(shape[0], shape[1] * shape[2], values.shape[-1])
     answers, _ = index_answers(flat, valid.reshape(flat.shape[:2]))
     answers = answers.reshape(shape)

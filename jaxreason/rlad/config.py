@@ -75,6 +75,8 @@ class GameConfig:
     """Coefficient of the entropy bonus."""
     minibatches: int = 1
     """Updates of each player in one iteration, on successive parts of its samples."""
+    microbatches: int = 1
+    """Parts of an update whose gradients are accumulated one after the other, for less memory."""
     abstraction_update: Literal["online", "rft", "preference", "frozen"] = "online"
     """How the abstraction generator learns: by policy gradient, offline from abstractions that the
     solver has scored (filtered likelihood or preference pairs), or not at all."""
@@ -99,7 +101,14 @@ class GameConfig:
         self._check_updates()
 
     def _check_ranges(self) -> None:
-        for name in ("problems", "solutions", "minibatches", "turn", "offline_epochs"):
+        for name in (
+            "problems",
+            "solutions",
+            "minibatches",
+            "microbatches",
+            "turn",
+            "offline_epochs",
+        ):
             value = getattr(self, name)
             check_that(value >= 1, f"{name} must be 1 or more; got {value}.")
         for name in ("abstractions", "bare", "overlong_buffer", "leak_samples"):
@@ -119,6 +128,12 @@ class GameConfig:
         check_that(
             self.problems % self.minibatches == 0,
             f"minibatches must divide problems; got {self.minibatches} for {self.problems}.",
+        )
+        each = self.problems // self.minibatches
+        check_that(
+            each % self.microbatches == 0,
+            "microbatches must divide the problems of an update; got "
+            f"{self.microbatches} for {each}.",
         )
 
     def _check_names(self) -> None:

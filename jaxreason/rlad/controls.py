@@ -35,7 +35,8 @@ def control_abstractions(
         Abstractions `[problem, abstraction]`, and whether they are to be withheld.
 
     Raises:
-        ValueError: If the control is unknown or there is one problem only.
+        ValueError: If the control is unknown, there is one problem only, or the task states no
+            right abstraction for `oracle`.
 
     Example:
         >>> from jaxreason.tasks import RuleInductionConfig, make_rule_induction
@@ -57,7 +58,7 @@ def control_abstractions(
     if control == "generic":
         return _commonest(written), False
     if control == "oracle":
-        right = jax.vmap(task.abstraction)(problems)
+        right = jax.vmap(task.asked("abstraction"))(problems)
         return jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], slots, axis=1), right), False
     return written, control == "none"
 

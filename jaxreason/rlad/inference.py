@@ -67,7 +67,7 @@ def abstraction_ballots(task: Task, played: Play) -> Ballots:
     take = lambda leaf: jax.vmap(lambda rows, index: rows[index])(leaf[:, :count], order)  # noqa: E731
     solutions = jax.tree.map(take, played.solutions.completion)
     rewards = take(played.rewards)
-    values, valid = jax.vmap(jax.vmap(jax.vmap(task.answer)))(solutions)
+    values, valid = jax.vmap(jax.vmap(jax.vmap(task.asked("answer"))))(solutions)
     chosen = jax.vmap(jax.vmap(_commonest))(values, valid)
     pick = lambda leaf: jnp.take_along_axis(leaf, chosen[..., None], axis=2)[..., 0]  # noqa: E731
     picked = jnp.take_along_axis(values, chosen[..., None, None], axis=2)[:, :, 0]
@@ -105,7 +105,7 @@ def solution_ballots(
     """
     problems, count = check_shape("rewards", rewards, ("problem", "solution"))
     check_shape("solutions.tokens", solutions.tokens, (problems, count, "time"))
-    values, valid = jax.vmap(jax.vmap(task.answer))(solutions)
+    values, valid = jax.vmap(jax.vmap(task.asked("answer")))(solutions)
     return _ballots(values, valid, rewards > 0)
 
 

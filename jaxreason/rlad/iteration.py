@@ -55,7 +55,8 @@ def iterate(
         The new state and the metrics of the iteration, see `game_metrics`.
 
     Raises:
-        ValueError: If shapes disagree, or the minibatches do not divide the problems.
+        ValueError: If shapes disagree, the minibatches do not divide the problems, or the task has
+            no reward.
 
     Example:
         >>> from jaxreason.model import ModelConfig, init
@@ -73,6 +74,7 @@ def iterate(
         >>> [name for name in sorted(metrics) if name.startswith("success")]
         ['success/best_abstraction', 'success/with_abstraction', 'success/without_abstraction']
     """
+    task.asked("reward")
     played, leaked = play_round(config, task, players, state, keys, problems=problems)
     return learn(
         config,
@@ -162,7 +164,7 @@ def learn(
     state: GameState,
     played: Play,
     *,
-    valid: Bool[Array, "problem abstraction solution"] | None = None,
+    valid: Bool[Array, "problem slot solution"] | None = None,
     leaked: Bool[Array, "problem abstraction"] | None = None,
     learners: tuple[str, ...] = PARTS,
     axis_name: str | None = None,
@@ -175,7 +177,8 @@ def learn(
         players: The abstraction and the solution generator; static.
         state: The players; donate it.
         played: From `play_round`; its rewards may have been replaced by those of a verifier.
-        valid: Which solutions the verifier could judge; the others teach nobody anything.
+        valid: Which solutions the verifier could judge, those of bare slots too; the others teach
+            nobody anything.
         leaked: From `play_round`; None asks the task's own check of the text.
         learners: As for `iterate`; static.
         axis_name: As for `iterate`; static.
@@ -253,7 +256,11 @@ def judge(
         leaked: Which abstractions leak; None asks the task's own check of the text.
 
     Returns:
-        The credit, and which abstractions leak, `[problem, abstraction]`; None without any.
+        The credit, and which abstractions leak, `[problem, abstraction]`; None without any, or if
+        nobody looked for leaks and none is to be dropped or penalised.
+
+    Raises:
+        ValueError: If leaks are to be dropped or penalised and nothing finds them.
 
     Example:
         See `learn`, which calls it.
@@ -266,14 +273,15 @@ def judge(
         )
     dropped = penalties = None
     if config.abstractions:
-        if leaked is None:
-            leaks = jax.vmap(jax.vmap(task.leaks, (None, 0)))
+        if leaked is None and (task.leaks is not None or config.leak_rule != "keep"):
+            leaks = jax.vmap(jax.vmap(task.asked("leaks"), (None, 0)))
             leaked = leaks(played.problems, played.abstractions.completion)
-        everywhere = jnp.pad(leaked, ((0, 0), (0, config.bare)))
-        if config.leak_rule == "drop":
-            dropped = everywhere
-        elif config.leak_rule == "penalise":
-            penalties = config.leak_penalty * everywhere.astype(rewards.dtype)
+        if leaked is not None:
+            everywhere = jnp.pad(leaked, ((0, 0), (0, config.bare)))
+            if config.leak_rule == "drop":
+                dropped = everywhere
+            elif config.leak_rule == "penalise":
+                penalties = config.leak_penalty * everywhere.astype(rewards.dtype)
     credit = assign_credit(
         rewards,
         played.bare,

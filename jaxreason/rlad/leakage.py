@@ -12,8 +12,6 @@ from jaxreason.rollout import Sampling
 from jaxreason.sequences import Sequence
 from jaxreason.tasks import Task
 
-_SHORTEST = 3
-
 
 def find_leaks(
     task: Task,
@@ -49,7 +47,7 @@ def find_leaks(
         Which abstractions leak.
 
     Raises:
-        ValueError: If shapes disagree or no sample is asked for.
+        ValueError: If shapes disagree, no sample is asked for, or the task has no reward.
 
     Example:
         >>> from jaxreason.model import init
@@ -65,6 +63,7 @@ def find_leaks(
         (3, 1)
     """
     check_that(samples >= 1, f"samples must be 1 or more; got {samples}.")
+    task.asked("reward")
     (count,) = check_shape("keys", keys, ("problem",))
     check_shape("abstractions", abstractions.tokens, (count, "abstraction", "time"))
     prompts = jax.vmap(jax.vmap(task.withheld_prompt))(abstractions)
@@ -74,16 +73,17 @@ def find_leaks(
     return (rewards > 0).any(-1)
 
 
-def spells_answer(abstraction: str, answer: str) -> bool:
+def spells_answer(abstraction: str, answer: str, *, shortest: int = 3) -> bool:
     """Tells whether a text gives an answer away, by its characters.
 
-    Spaces are taken out of the answer. An answer of fewer than three characters occurs anywhere
-    and is never found; one of letters and digits must stand as a word of its own; any other must
+    Spaces are taken out of the answer. A very short answer occurs anywhere and is never found; one
+    of letters and digits must stand as a word of its own; any other must
     occur in the text without its spaces.
 
     Args:
         abstraction: The text.
         answer: The reference answer.
+        shortest: Characters of the shortest answer that is looked for.
 
     Example:
         >>> spells_answer("Reduce modulo 4 first.", "42"), spells_answer("It gives 2025.", "2025")
@@ -92,7 +92,7 @@ def spells_answer(abstraction: str, answer: str) -> bool:
         False
     """
     answer = "".join(answer.split())
-    if len(answer) < _SHORTEST:
+    if len(answer) < max(shortest, 1):
         return False
     if answer.isalnum():
         return re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", abstraction) is not None

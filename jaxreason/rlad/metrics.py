@@ -38,6 +38,7 @@ def game_metrics(
         `abstraction/distinct` the share of a problem's abstractions that differ from one another,
         `solution/adherence` that of solutions that do what their abstraction says, and
         `problems/never` and `problems/always` those that no or every solution got right.
+        What the task can't tell is left out.
 
     Example:
         See `iterate`, which calls it.
@@ -71,27 +72,35 @@ def _abstraction_metrics(
 ) -> Metrics:
     completion = played.abstractions.completion
     count = completion.tokens.shape[1]
-    if leaked is None:
-        leaked = jax.vmap(jax.vmap(task.leaks, (None, 0)))(played.problems, completion)
-    right = jax.vmap(jax.vmap(task.abstraction_is_right, (None, 0)))(played.problems, completion)
-    follows = jax.vmap(jax.vmap(jax.vmap(task.follows, (None, 0))))(
-        played.given, played.solutions.completion
-    )
     means = credit.abstraction_rewards[:, :count]
     earning = credit.abstraction_earning[:, :count]
     spread = has_spread(means, axis=-1, where=earning)
     best = jnp.where(earning, success, 0.0).max(-1)
-    return {
+    return _told_by_the_task(task, played, leaked) | {
         "success/best_abstraction": _mean(best, earning.any(-1)),
         "abstraction/reward": _mean(means, earning),
-        "abstraction/right": _mean(_floats(right)),
         "abstraction/distinct": _mean(jax.vmap(_distinct)(completion)),
-        "abstraction/leak": _mean(_floats(leaked)),
         "abstraction/length": _mean(_floats(completion.length)),
         "abstraction/generated": _mean(_per_problem(completion)),
         "abstraction/zero_variance": _mean(_floats(~spread), earning),
-        "solution/adherence": _mean(_floats(follows), ~played.bare[..., None]),
     }
+
+
+def _told_by_the_task(task: Task, played: Play, leaked: Array | None) -> Metrics:
+    """Measures what only some tasks can tell on the device."""
+    completion, metrics = played.abstractions.completion, Metrics()
+    of_each = lambda function: jax.vmap(jax.vmap(function, (None, 0)))  # noqa: E731
+    if leaked is None and task.leaks is not None:
+        leaked = of_each(task.leaks)(played.problems, completion)
+    if leaked is not None:
+        metrics["abstraction/leak"] = _mean(_floats(leaked))
+    if task.abstraction_is_right is not None:
+        right = of_each(task.abstraction_is_right)(played.problems, completion)
+        metrics["abstraction/right"] = _mean(_floats(right))
+    if task.follows is not None:
+        follows = jax.vmap(of_each(task.follows))(played.given, played.solutions.completion)
+        metrics["solution/adherence"] = _mean(_floats(follows), ~played.bare[..., None])
+    return metrics
 
 
 def _distinct(written: Sequence) -> Array:

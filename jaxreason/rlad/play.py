@@ -26,7 +26,8 @@ class Play:
         abstractions: What the abstraction generator wrote, `[problem, abstraction]`.
         solution_prompts: `[problem, abstraction + bare]`.
         solutions: What the solution generator wrote, `[problem, abstraction + bare, solution]`.
-        rewards: 1.0 where the answer is right, `[problem, abstraction + bare, solution]`.
+        rewards: 1.0 where the answer is right, `[problem, abstraction + bare, solution]`; NaN if
+            the task has no reward, until a verifier's are put there.
         bare: Which slots had no abstraction, `[problem, abstraction + bare]`; the last ones.
         given: The abstraction of each slot, `[problem, abstraction + bare]`; where bare, it was
             withheld.
@@ -220,6 +221,8 @@ def write_solutions(
         sampling=sampling,
     )
     rollout = unfold(rollout, (count, slots, solutions))
+    if task.reward is None:
+        return prompts, rollout, jnp.full((count, slots, solutions), jnp.nan)
     reward_of = jax.vmap(jax.vmap(jax.vmap(task.reward, (None, 0)), (None, 0)))
     return prompts, rollout, reward_of(problems, rollout.completion)
 

@@ -193,6 +193,7 @@ def _offline_turn(
     generator = state.abstraction
     if generator is None:
         raise ValueError("the state must hold an abstraction generator, which learns offline.")
+    task.asked("reward")
 
     def gather(_: None, one: tuple[Array, PyTree]) -> tuple[None, tuple[Proposals, Metrics]]:
         keys, problems = one

@@ -133,7 +133,7 @@ def learn_online(
 
     parts = _cut((tuple(samples), tuple(references), tuple(advantages)), config.minibatches)
     name = samples[0].part if len(samples) == 1 else "shared"
-    step = _stepper(player, loss, name, axis_name)
+    step = _stepper(config, player, loss, name, axis_name)
     train, metrics = jax.lax.scan(step, state.train, parts)
     return PlayerState(train, state.reference), _add_up(metrics)
 
@@ -180,7 +180,7 @@ def learn_offline(
         batch = _pairs(proposals)
         loss = _preference_loss(config, player, state.reference, base)
     parts = _cut(batch, updates)
-    step = _stepper(player, loss, "abstraction", axis_name)
+    step = _stepper(config, player, loss, "abstraction", axis_name)
 
     def epoch(train: TrainState, _: None) -> tuple[TrainState, Metrics]:
         train, metrics = jax.lax.scan(step, train, parts)
@@ -314,13 +314,17 @@ def _cut(batch: PyTree, parts: int) -> PyTree:
 
 
 def _stepper(
-    player: Player, loss: _Loss, name: str, axis_name: str | None
+    config: GameConfig, player: Player, loss: _Loss, name: str, axis_name: str | None
 ) -> Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]:
     """Returns one update as a step of `scan`, with its loss and gradient norm as metrics."""
 
     def step(train: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
         gradients, total, metrics = accumulate_gradients(
-            loss, train.params, batch, axis_name=axis_name
+            loss,
+            train.params,
+            batch,
+            num_microbatches=config.microbatches,
+            axis_name=axis_name,
         )
         params, opt_state = apply_gradients(
             player.optimizer, train.params, train.opt_state, gradients, total.mean()

@@ -47,7 +47,7 @@ def raises_success(
         Which abstractions to keep.
 
     Raises:
-        ValueError: If shapes disagree or no sample is asked for.
+        ValueError: If shapes disagree, no sample is asked for, or the task has no reward.
 
     Example:
         >>> from jaxreason.model import init
@@ -64,6 +64,7 @@ def raises_success(
         (3, 1)
     """
     check_that(samples >= 1, f"samples must be 1 or more; got {samples}.")
+    task.asked("reward")
     (count,) = check_shape("keys", keys, ("problem",))
     _, slots, _ = check_shape("abstractions", abstractions.tokens, (count, "abstraction", "time"))
     with_bare = jax.tree.map(

@@ -6,6 +6,7 @@ from jaxreason.tasks.rendering import decode, to_text
 from jaxreason.tasks.rule_induction import Problem, RuleInductionConfig, rule_table, sample
 from jaxreason.tasks.rule_induction_task import make_rule_induction
 from jaxreason.tasks.task import SPLITS, Task
+from jaxreason.tasks.text_task import TextProblem, make_text_task
 from jaxreason.tasks.vocabulary import SYMBOLS, Vocabulary
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "RuleInductionConfig",
     "Sequence",
     "Task",
+    "TextProblem",
     "Vocabulary",
     "apply_primitive",
     "apply_rule",
@@ -25,6 +27,7 @@ __all__ = [
     "constant_sequence",
     "decode",
     "make_rule_induction",
+    "make_text_task",
     "rule_table",
     "sample",
     "to_text",

@@ -8,6 +8,7 @@ from jaxreason.model import LoRAConfig
 from jaxreason.optimizer import OptimizerConfig
 from jaxreason.rollout import Sampling
 from train.config import LoopConfig, SupervisedConfig
+from train.text.rl_config import TextRLConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +65,10 @@ class TextEvaluationConfig:
     """Keep the most likely tokens that together reach this probability."""
     max_new_tokens: int = 256
     """The most tokens of a response."""
+    abstractions: int = 4
+    """Abstractions m for each question, of a pair that has played the game."""
+    solutions: int = 2
+    """Solutions k under each abstraction; as many without one as m x k."""
     batch_size: int = 16
     """Questions that are answered at the same time, each with all its responses."""
     workers: int = 1
@@ -74,7 +79,10 @@ class TextEvaluationConfig:
     """Responses that are shown on the screen; samples.json has all."""
 
     def __post_init__(self) -> None:
-        for name in ("questions", "samples", "max_new_tokens", "batch_size", "workers"):
+        for name in (
+            *("questions", "samples", "max_new_tokens", "abstractions", "solutions"),
+            *("batch_size", "workers"),
+        ):
             value = getattr(self, name)
             check_that(value >= 1, f"{name} must be 1 or more; got {value}.")
         check_that(self.time_limit > 0, f"time_limit must be above 0; got {self.time_limit}.")
@@ -107,6 +115,8 @@ class TextConfig:
     """Seed of the questions, adapters, order and samples."""
     sft: TextSFTConfig = TextSFTConfig()
     """Supervised fine-tuning."""
+    rl: TextRLConfig = TextRLConfig()
+    """The two-player game."""
     evaluation: TextEvaluationConfig = TextEvaluationConfig()
     """Evaluation."""
     loop: LoopConfig = LoopConfig()

@@ -7,22 +7,24 @@ from data.verifier_pool import VerifierPool
 from jaxreason.model import Adapters, Params, attach
 from train.errors import refuse_bad_values
 from train.loop import Run
-from train.text import sft
+from train.text import rl, sft
 from train.text.answers import Answerer, Compiled
 from train.text.config import TextConfig
 from train.text.measures import Judged
+from train.text.pair import evaluate_trained
 from train.text.pretrained import Pretrained, open_pretrained, open_task, size_of
 from train.text.results import BASE, report
 
 
 def evaluate_text(config: TextConfig, run: Run) -> None:
-    """Evaluates the pretrained model and, where a run has it, the fine-tuned one.
+    """Evaluates the pretrained model and, where a run has them, the fine-tuned one and the pair.
 
-    Writes evaluation.json and samples.json into the run folder.
+    Writes evaluation.json and samples.json into the run folder, and pair.json for a pair that has
+    played the game.
 
     Args:
         config: The experiment.
-        run: Where to write; a finished fine-tuning there is evaluated too.
+        run: Where to write; finished stages there are evaluated too.
 
     Raises:
         RefusedError: If the model or the questions can't be had, or memory does not suffice.
@@ -51,6 +53,8 @@ def evaluate_text(config: TextConfig, run: Run) -> None:
         elif (run.path / "checkpoints" / sft.STAGE).exists():
             print(f"the stage {sft.STAGE} of {run.path} is not finished; it is left out")
     report(config, run, questions, judged)
+    if rl.is_finished(config, run):
+        evaluate_trained(config, run, pretrained, base, questions)
 
 
 def tuned_params(base: Params, trained: Params | Adapters) -> Params:

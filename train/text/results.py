@@ -123,9 +123,9 @@ def _show(
         print(f"\n--- {question.problem.strip()}\n--- {last}, {mark} ({question.answer} is):")
         print(each.answers.texts[number][0].strip())
     print(f"\n{questions.name}, {len(questions.test)} test questions, intervals of 95%\n")
-    print(table([_row(f"{row['stage']}, {row['measure']}", row) for row in rows]))
+    print(table([estimate_row(f"{row['stage']}, {row['measure']}", row) for row in rows]))
     if differences:
-        print(f"\n{table([_row(row['claim'], row) for row in differences])}")
+        print(f"\n{table([estimate_row(row['claim'], row) for row in differences])}")
     for row in generation:
         print(
             f"\n{row['stage']}: {row['tokens']:,} tokens in {row['seconds']:.1f} s,"
@@ -138,6 +138,7 @@ def _show(
             print(f"  {message}")
 
 
-def _row(name: str, row: dict[str, Any]) -> dict[str, str]:
+def estimate_row(name: str, row: dict[str, Any]) -> dict[str, str]:
+    """Returns a line of a table: a mean with its interval, in percent."""
     texts = {part: f"{100 * row[part]:.1f}%" for part in ("mean", "low", "high")}
     return {"measure": name, **texts, "questions": f"{row['count']:,}"}

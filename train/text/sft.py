@@ -19,15 +19,13 @@ from jaxreason.training import TrainState, init_state, supervised_step
 from train.checkpoints import SEAL
 from train.errors import refuse_bad_values
 from train.loop import SKIPPED, SKIPPED_IN_A_ROW, Run, check_data, load_stage, train_stage
-from train.memory import check_memory
+from train.memory import check_memory, least_memory
 from train.pretrain import MODEL_INPUTS
 from train.text.config import TextConfig, TextSFTConfig
 from train.text.pretrained import Pretrained, open_pretrained, open_task, size_of
 
 STAGE = "sft"
 BLOCK = 64  # sequences in a block of the stream
-# XLA's usual scheduler on a CPU computes again early, all at once, which saves nothing.
-LEAST_MEMORY = (("xla_cpu_scheduler_type", "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"),)
 
 
 def fine_tune_text(config: TextConfig, run: Run) -> Params | Adapters:
@@ -133,9 +131,8 @@ class Trainer:
         trained, base = self._shapes()
         state = jax.eval_shape(lambda params: init_state(self._optimizer, params), trained)
         step = partial(_update, self._model, self._optimizer, self._config.sft.microbatches)
-        options = dict(LEAST_MEMORY) if jax.default_backend() == "cpu" else None
         lowered = jax.jit(step, donate_argnums=0).lower(state, base, batch)
-        program = lowered.compile(compiler_options=options)
+        program = lowered.compile(compiler_options=least_memory(self._model))
         gradients = size_of(trained)
         work = program.memory_analysis().temp_size_in_bytes
         adapters = {} if base is None else {"adapters": size_of(trained)}

@@ -19,6 +19,11 @@ from jaxreason.rlad import GameConfig
         ({"solution_group": "batch"}, "solution_group must be in .*; got 'batch'"),
         ({"solutions": 1}, "has nothing to be compared with: set solution_group to 'problem'"),
         ({"problems": 10, "minibatches": 4}, "minibatches must divide problems; got 4 for 10"),
+        ({"microbatches": 0}, "microbatches must be 1 or more; got 0"),
+        (
+            {"problems": 8, "minibatches": 2, "microbatches": 3},
+            "microbatches must divide the problems of an update; got 3 for 4",
+        ),
         ({"turn": 0}, "turn must be 1 or more; got 0"),
         ({"leak_rule": "hide"}, "leak_rule must be in .*; got 'hide'"),
         ({"kl": "k1"}, "kl must be in .*; got 'k1': k1 has no gradient in a loss"),

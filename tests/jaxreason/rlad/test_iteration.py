@@ -10,7 +10,15 @@ import optax
 import pytest
 
 from jaxreason.optimizer import OptimizerConfig, make_optimizer, skipped_updates
-from jaxreason.rlad import GameConfig, Player, assign_credit, init_game, iterate, play
+from jaxreason.rlad import (
+    GameConfig,
+    Player,
+    assign_credit,
+    init_game,
+    iterate,
+    play,
+    play_round,
+)
 from jaxreason.rollout import Sampling, completion_log_probs
 
 CONFIG = GameConfig(problems=4, abstractions=3, solutions=2, bare=1)
@@ -139,6 +147,55 @@ def test_minibatches_must_divide_the_problems(lottery, players, state):
     halves = dataclasses.replace(CONFIG, minibatches=2)
     with pytest.raises(ValueError, match="minibatches must divide the problems; got 2 for 3 keys"):
         iterate(halves, lottery, players, state, KEYS[:3])
+
+
+@pytest.mark.parametrize("update", ["online", "rft"])
+def test_microbatches_change_nothing_but_the_memory(lottery, players, state, update):
+    """Sums and weights are added up before they are divided."""
+    config = dataclasses.replace(CONFIG, minibatches=2, abstraction_update=update)
+    (whole, measured), (cut, metrics) = (
+        run(dataclasses.replace(config, microbatches=parts), lottery, players, state, KEYS)
+        for parts in (1, 2)
+    )
+    assert changed(state.solution.train, cut.solution.train)
+    assert_equal(whole, cut, atol=1e-5)
+    assert_equal(measured, metrics, atol=1e-5)
+
+
+def mute(task, **changes):
+    """The task, when only texts can tell how a round went."""
+    names = ("abstraction", "solution", "answer", "reward", "abstraction_is_right", "follows")
+    return dataclasses.replace(task, **dict.fromkeys([*names, "leaks"]) | changes)
+
+
+def test_what_a_task_can_not_tell_is_left_out_of_the_metrics(lottery, players, state, after):
+    metrics = run(CONFIG, mute(lottery, reward=lottery.reward), players, state, KEYS)[1]
+    told = {"abstraction/right", "abstraction/leak", "solution/adherence"}
+    assert set(after[1]) - set(metrics) == told
+    for name, value in metrics.items():
+        np.testing.assert_allclose(value, after[1][name], atol=1e-6, err_msg=name)
+
+
+def test_rewards_that_nobody_gave_are_no_numbers(lottery, players, state):
+    start = jax.jit(play_round, static_argnums=(0, 1, 2))
+    played, leaked = start(CONFIG, mute(lottery), players, state, KEYS)
+    assert leaked is None and np.isnan(played.rewards).all()
+    assert played.rewards.shape == (4, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({}, "reward"),
+        ({"leak_rule": "drop"}, "leaks"),
+        ({"leak_rule": "penalise"}, "leaks"),
+    ],
+)
+def test_what_a_task_must_tell_is_asked_for(lottery, players, state, changes, missing):
+    config = dataclasses.replace(CONFIG, **changes)
+    task = mute(lottery, **({"reward": lottery.reward} if missing == "leaks" else {}))
+    with pytest.raises(ValueError, match=f"the task must state `{missing}` for this"):
+        jax.eval_shape(partial(iterate, config, task, players), state, KEYS)
 
 
 def test_iterations_learn_and_compile_once(lottery, params, model, compilations):

@@ -31,6 +31,14 @@ def test_golden_strings(abstraction, answer, leaks):
     assert spells_answer(abstraction, answer) == leaks
 
 
+@pytest.mark.parametrize(
+    ("abstraction", "leaks"), [("it is 42.", True), ("1420 in all", False), ("it is 4 2", False)]
+)
+def test_short_answers_can_be_looked_for(abstraction, leaks):
+    assert spells_answer(abstraction, "42", shortest=1) == leaks
+    assert not spells_answer(abstraction, "42")
+
+
 @pytest.fixture(scope="module")
 def given(task):
     keys = jax.random.split(jax.random.key(0), 3)
@@ -55,6 +63,11 @@ def test_one_right_sample_is_a_leak(task, model, params, given):
     )
     few, many = (leaks_of(lucky, model, params, given, samples=n).mean() for n in (1, 32))
     assert few < many
+
+
+def test_a_task_without_a_reward_finds_nothing_and_says_so(task, model, params, given):
+    with pytest.raises(ValueError, match="the task must state `reward`"):
+        leaks_of(dataclasses.replace(task, reward=None), model, params, given)
 
 
 def test_the_problem_is_withheld(task, model, params, given):

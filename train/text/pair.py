@@ -1,0 +1,233 @@
+"""A pair of players on held-out questions: hints against as many solutions without one."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data.number_answers import read_number
+from data.questions import QuestionSet
+from data.tables import table
+from data.verdicts import Verdicts
+from data.verifier_pool import VerifierPool
+from jaxreason.model import ModelConfig, Params, attach
+from jaxreason.rlad import Play, play, voted_accuracy
+from jaxreason.rollout import Sampling
+from jaxreason.tasks import Task
+from train.intervals import difference_interval, mean_interval
+from train.loop import Run
+from train.memory import check_memory
+from train.progress import track
+from train.run_folder import write_json
+from train.text.config import TextConfig
+from train.text.memory import writing_bytes
+from train.text.prepared import prepare_game
+from train.text.pretrained import Pretrained, size_of
+from train.text.prompts import TokenisedQuestions
+from train.text.referee import Referee, Texts
+from train.text.results import estimate_row
+from train.text.rl import load_players
+from train.text.votes import vote_of
+
+WITH, WITHOUT = "with hints", "without a hint"
+BEST = "best hint"
+MAJORITY, SELF_CONSISTENCY = "majority with hints", "majority without a hint"
+MEASURES = (WITHOUT, WITH, BEST, SELF_CONSISTENCY, MAJORITY)
+"""One score a question each, in the order of tables."""
+COMPARED = ((WITH, WITHOUT), (BEST, WITHOUT), (MAJORITY, SELF_CONSISTENCY))
+"""Pairs whose differences are told."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PairScores:
+    """How a pair did; one row a question that could be judged both with and without hints."""
+
+    scores: dict[str, np.ndarray]
+    """One score in [0, 1] a question, by measure."""
+    leaks: float
+    """Share of the hints that give the answer away."""
+    unjudged: float
+    """Share of the solutions that the verifier failed on; they are left out."""
+    samples: list[dict[str, Any]]
+    """The last batch, as `Referee.samples` tells it."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns every mean, and every difference, with its 95% interval."""
+        means = {name: mean_interval(self.scores[name]) for name in MEASURES}
+        differences = {
+            f"{first} - {second}": difference_interval(self.scores[first], self.scores[second])
+            for first, second in COMPARED
+        }
+        told = {**means, **differences}
+        return [{"measure": name, **dataclasses.asdict(each)} for name, each in told.items()]
+
+
+def evaluate_pair(
+    task: Task,
+    model: ModelConfig,
+    players: tuple[Params, Params],
+    tokenised: TokenisedQuestions,
+    referee: Referee,
+    *,
+    abstractions: int,
+    solutions: int,
+    sampling: Sampling,
+    batch: int,
+    key: jax.Array,
+) -> PairScores:
+    """Spends m hints x k solutions on every question, and as many solutions without a hint.
+
+    Args:
+        task: The task of the questions.
+        model: The shape of both players.
+        players: Parameters of the abstraction and of the solution generator.
+        tokenised: The questions.
+        referee: Judges solutions of these questions.
+        abstractions: Hints m for each question.
+        solutions: Solutions k under each.
+        sampling: The distribution of both players.
+        batch: Questions at the same time; bounds the memory.
+        key: A random key.
+
+    Returns:
+        Scores of the questions.
+    """
+    run = jax.jit(
+        partial(
+            play,
+            task,
+            (model, model),
+            abstractions=abstractions,
+            solutions=solutions,
+            bare=abstractions,
+            sampling=(sampling, sampling),
+        )
+    )
+    count = len(tokenised.questions)
+    keys = jax.random.split(key, count)
+    found: list[tuple[np.ndarray, ...]] = []
+    with track("evaluate pair", -(-count // batch)) as progress:
+        for number in progress:
+            # The last batch is filled up, so that it compiles nothing anew.
+            first = number * batch
+            rows = np.minimum(np.arange(first, first + batch), count - 1)
+            problems = jax.tree.map(lambda leaf, rows=rows: leaf[rows], tokenised.problems)
+            played = run(players, problems, keys[rows])
+            verdicts, leaks = referee.judge(played), referee.find_leaks(played)
+            told = _read(referee.read(played), played, verdicts)
+            found.append(tuple(each[: count - first] for each in (*told, leaks)))
+    rewards, valid, answers, leaks = (np.concatenate(each) for each in zip(*found, strict=True))
+    sides = slice(None, abstractions), slice(abstractions, None)
+    judged = np.stack([valid[:, side].any((1, 2)) for side in sides]).all(0)
+    with_hints, bare = (
+        _score(rewards[judged, side], valid[judged, side], answers[judged, side]) for side in sides
+    )
+    return PairScores(
+        scores={
+            WITHOUT: bare[0],
+            WITH: with_hints[0],
+            BEST: with_hints[1],
+            SELF_CONSISTENCY: bare[2],
+            MAJORITY: with_hints[2],
+        },
+        leaks=float(leaks.mean()),
+        unjudged=float(1 - valid.mean()),
+        samples=referee.samples()[: count - first],
+    )
+
+
+def evaluate_trained(
+    config: TextConfig, run: Run, pretrained: Pretrained, base: Params, questions: QuestionSet
+) -> PairScores:
+    """Measures the pair that a run has trained on the test questions; writes `pair.json`.
+
+    Args:
+        config: The experiment; `config.evaluation` says how much is spent on a question.
+        run: Its folder; the game must be finished.
+        pretrained: The model.
+        base: Its weights.
+        questions: The task.
+
+    Raises:
+        RefusedError: If the game is not finished, or it does not fit into memory.
+    """
+    settings = config.evaluation
+    adapters = load_players(config, run, pretrained.model)
+    tokenised, task = prepare_game(config.rl, pretrained, questions.test, questions.instruction)
+    prompts = 2 * settings.batch_size * settings.abstractions
+    check_memory(
+        {
+            "adapters": size_of(adapters),
+            "cache": writing_bytes(
+                pretrained.model,
+                task,
+                tokenised.problems,
+                prompts=prompts,
+                solutions=settings.solutions,
+            ),
+        }
+    )
+    with VerifierPool(
+        questions.verifier, workers=settings.workers, time_limit=settings.time_limit
+    ) as pool:
+        scored = evaluate_pair(
+            task,
+            pretrained.model,
+            (attach(base, adapters[0]), attach(base, adapters[1])),
+            tokenised,
+            Referee(pretrained.tokenizer, tokenised.questions, pool),
+            abstractions=settings.abstractions,
+            solutions=settings.solutions,
+            sampling=Sampling(temperature=config.rl.game.temperature),
+            batch=settings.batch_size,
+            key=jax.random.fold_in(jax.random.key(config.seed), 4),
+        )
+    rows = scored.rows()
+    told = {"rows": rows, "leaks": scored.leaks, "unjudged": scored.unjudged}
+    write_json(run.path / "pair.json", told | {"samples": scored.samples})
+    budget = f"{settings.abstractions} x {settings.solutions}"
+    print(f"\nThe pair after the game, {budget} solutions against as many without a hint\n")
+    print(table([estimate_row(row["measure"], row) for row in rows]))
+    print(
+        f"\n{scored.leaks:.1%} of the hints give the answer away; {scored.unjudged:.1%} of the"
+        " solutions could not be judged and count for nothing"
+    )
+    return scored
+
+
+def _read(
+    texts: Texts, played: Play, verdicts: Verdicts
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns rewards, which of them count, and answers as ids, `[question, slot, solution]`."""
+    shape = played.rewards.shape
+    rewards, valid = verdicts.rewards.reshape(shape), verdicts.valid.reshape(shape)
+    answers = np.full(shape, -1, np.int32)
+    for row, question in enumerate(texts.questions):
+        is_number, ids = read_number(question.answer) is not None, dict[str, int]()
+        for place in np.ndindex(shape[1:]):
+            text = texts.solutions[row][place[0]][place[1]]
+            answer = vote_of(text, is_number=is_number)
+            if answer and valid[row][place]:
+                answers[row][place] = ids.setdefault(answer, len(ids))
+    return rewards, valid, answers
+
+
+def _score(
+    rewards: np.ndarray, valid: np.ndarray, answers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns each question's mean success, that of its best slot, and that of its vote."""
+    counted = np.where(valid, rewards, 0.0)
+    mean = counted.sum((1, 2)) / np.maximum(valid.sum((1, 2)), 1)
+    best = (counted.sum(-1) / np.maximum(valid.sum(-1), 1)).max(-1)
+    # Dealing all cards once is the plain vote.
+    votes = voted_accuracy(
+        jnp.asarray(counted >= 1),
+        jnp.asarray(answers),
+        sizes=(rewards.shape[1:],),
+        key=jax.random.key(0),
+        draws=1,
+    )
+    return mean, best, np.asarray(votes)[:, 0]

@@ -1,0 +1,190 @@
+"""RLAD with a pretrained model on text: two adapters on one frozen base.
+
+`python -m train.rl text --model NAME --task NAME`. Solutions are judged in Python, so a round is
+compiled in two halves with the host between them; see `train.host_round`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from data.questions import QuestionSet
+from data.verifier_pool import VerifierPool
+from jaxreason.model import Adapters, ModelConfig, Params, init_adapters
+from jaxreason.optimizer import make_optimizer
+from jaxreason.rlad import GameState, Player, init_game, updates_per_round
+from jaxreason.tasks import Task
+from train.checkpoints import SEAL
+from train.errors import RefusedError
+from train.host_round import make_host_round
+from train.loop import Run, count_skipped, load_stage, train_stage
+from train.memory import check_memory
+from train.run_folder import write_json
+from train.text import sft
+from train.text.config import TextConfig
+from train.text.memory import memory_parts
+from train.text.prepared import prepare_game
+from train.text.pretrained import open_pretrained, open_task
+from train.text.referee import Referee
+from train.text.rl_config import TextRLConfig
+
+STAGE = "rl"
+SAMPLES = "rl_samples"
+"""The folder of a run with the texts of some rounds, one JSON file each."""
+
+
+def play_text(config: TextConfig, run: Run) -> GameState:
+    """Trains both players on the questions of a task, or continues where an earlier start was.
+
+    Args:
+        config: The experiment.
+        run: Where to write; the solver starts from its stage `sft` if there is one.
+
+    Returns:
+        The state after the last round, without the base.
+    """
+    questions = open_task(config, run.cache_dir, num_train=config.rl.questions)
+    return play_questions(config, run, questions)
+
+
+def play_questions(config: TextConfig, run: Run, questions: QuestionSet) -> GameState:
+    """Trains both players on given questions; see `play_text`."""
+    settings, pretrained = config.rl, open_pretrained(config)
+    tokenised, task = prepare_game(settings, pretrained, questions.train, questions.instruction)
+    model = dataclasses.replace(pretrained.model, remat=settings.remat)
+    check_memory(memory_parts(settings, model, task, tokenised.problems))
+    base = pretrained.load(config.dtype)
+    players = make_players(settings, model)
+    with VerifierPool(
+        questions.verifier, workers=settings.workers, time_limit=settings.time_limit
+    ) as pool:
+        referee = Referee(pretrained.tokenizer, tokenised.questions, pool)
+        return train_stage(
+            run,
+            STAGE,
+            config.loop,
+            state=start(config, run, players, base),
+            step=make_step(config, task, players, base, referee, run.path / SAMPLES),
+            total=settings.steps,
+            key=jax.random.fold_in(jax.random.key(config.seed), 3),
+        )
+
+
+def make_players(settings: TextRLConfig, model: ModelConfig) -> tuple[Player, Player]:
+    """Returns what is fixed about the abstraction and the solution generator."""
+    optimizers = (settings.abstraction_optimizer, settings.solution_optimizer)
+    first, second = (
+        Player(model, make_optimizer(each, settings.steps * updates_per_round(settings.game, part)))
+        for part, each in zip(("abstraction", "solution"), optimizers, strict=True)
+    )
+    return first, second
+
+
+def start(config: TextConfig, run: Run, players: tuple[Player, Player], base: Params) -> GameState:
+    """Returns the players before the first round, without the base that they share.
+
+    The abstraction generator's adapters are new ones, which change nothing yet; the solver's are
+    those of the run's stage `sft`, if it has one. A player that plays both parts, or has no
+    partner, is the solver.
+    """
+    game, model = config.rl.game, players[1].model
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 2))
+    abstraction, solution = (init_adapters(config.rl.lora, model, key) for key in keys)
+    if (run.path / "checkpoints" / sft.STAGE).exists():
+        solution = load_warm_start(config, run, solution)
+    alone = game.shared or not game.abstractions
+
+    @jax.jit  # the copy of the base that it would make is not asked for
+    def begin(abstraction: Adapters, solution: Adapters, base: Params) -> GameState:
+        first = None if alone else abstraction
+        return dataclasses.replace(init_game(players, first, solution, base=base), base=None)
+
+    return begin(abstraction, solution, base)
+
+
+def load_warm_start(config: TextConfig, run: Run, like: Adapters) -> Adapters:
+    """Returns the adapters of a run's finished stage `sft`.
+
+    Raises:
+        RefusedError: If it is not finished, or its adapters are of another shape.
+    """
+    if not config.sft.rank:
+        raise RefusedError(
+            f"the stage {sft.STAGE} of {run.path} trained all weights, and the game trains"
+            " adapters: export it and give it as --model of a new run."
+        )
+    return load_stage(run.path, sft.STAGE, config.sft.steps, {"params": like})["params"]
+
+
+def make_step(
+    config: TextConfig,
+    task: Task,
+    players: tuple[Player, Player],
+    base: Params,
+    referee: Referee,
+    folder: Path,
+) -> Callable[[GameState, jax.Array, int], tuple[GameState, dict[str, Any]]]:
+    """Returns one round as a step of `train_stage`, whose state is without the base.
+
+    Args:
+        config: The experiment.
+        task: Its task.
+        players: What is fixed about both players.
+        base: The frozen parameters beside which both work.
+        referee: Judges solutions and finds leaks.
+        folder: Where the texts of some rounds go.
+    """
+    game = config.rl.game
+    finds = referee.find_leaks if game.abstractions else None
+    play_round = make_host_round(game, task, players, referee.judge, find_leaks=finds)
+
+    def step(
+        state: GameState, key: jax.Array, number: int
+    ) -> tuple[GameState, dict[str, jax.Array]]:
+        draw_key, key = jax.random.split(key)
+        # Not under jit, which would make the pool of questions a part of the program.
+        problems = jax.vmap(lambda key: task.sample(key, "train"))(
+            jax.random.split(draw_key, game.problems)
+        )
+        whole = dataclasses.replace(state, base=base)
+        whole, metrics = play_round(whole, jax.random.split(key, game.problems), problems)
+        if number % config.rl.samples_every == 0:
+            folder.mkdir(exist_ok=True)
+            write_json(folder / f"{number:06d}.json", referee.samples())
+        state = dataclasses.replace(whole, base=None)
+        return state, metrics | count_skipped(*opt_states(state))
+
+    return step
+
+
+def opt_states(state: GameState) -> list[Any]:
+    """Returns the optimisers' states of the players that there are."""
+    both = [each for each in (state.abstraction, state.solution) if each is not None]
+    return [each.train.opt_state for each in both]
+
+
+def is_finished(config: TextConfig, run: Run) -> bool:
+    """Tells whether a run's game has been played to its end."""
+    return (run.path / "checkpoints" / STAGE / str(config.rl.steps) / SEAL).exists()
+
+
+def load_players(config: TextConfig, run: Run, model: ModelConfig) -> tuple[Adapters, Adapters]:
+    """Returns the adapters of the abstraction and of the solution generator after the game.
+
+    Where one played both parts they are the same; a solver that had no partner gets a new one.
+
+    Raises:
+        RefusedError: If the game has not been played to its end.
+    """
+    fresh = init_adapters(config.rl.lora, model, jax.random.key(0))
+    player, game = {"train": {"params": fresh}}, config.rl.game
+    alone = game.shared or not game.abstractions
+    target = {"solution": player} | ({} if alone else {"abstraction": player})
+    loaded = load_stage(run.path, STAGE, config.rl.steps, target)
+    solution = loaded["solution"]["train"]["params"]
+    if alone:
+        return (solution if game.shared else fresh), solution
+    return loaded["abstraction"]["train"]["params"], solution
