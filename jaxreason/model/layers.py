@@ -109,6 +109,25 @@ def attend_cached(
     return mixed.reshape(query.shape)
 
 
+def write_slots(
+    array: Float[Array, "..."], update: Float[Array, "..."], slot: Int[Array, ""], *, axis: int
+) -> Float[Array, "..."]:
+    """Writes what new tokens add to a cache, from `slot` on along an axis.
+
+    Axes of length 1 are left out meanwhile. XLA drops them in the products that read the cache; if
+    the array that is written had them, it would write a second one, for the products, and copy the
+    whole cache for each; see `decode_while`.
+
+    Example:
+        >>> write_slots(jnp.zeros((1, 4)), jnp.ones((1, 2)), jnp.array(1), axis=1).tolist()
+        [[0.0, 1.0, 1.0, 0.0]]
+    """
+    kept = [number for number, size in enumerate(array.shape) if size > 1 or number == axis]
+    old, new = (each.reshape([each.shape[number] for number in kept]) for each in (array, update))
+    written = jax.lax.dynamic_update_slice_in_dim(old, new, slot, kept.index(axis))
+    return written.reshape(array.shape)
+
+
 def soft_capped(scores: Float[Array, "..."], cap: float | None) -> Float[Array, "..."]:
     """Bounds scores to (-cap, cap), with slope 1 at 0; leaves them as they are without a cap.
 
@@ -199,8 +218,10 @@ class Attention(_Module):
         }
         written = key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3)
         if cached is not None and slot is not None:
-            write = jax.lax.dynamic_update_slice_in_dim
-            written = write(cached[0], written[0], slot, 3), write(cached[1], written[1], slot, 2)
+            written = (
+                write_slots(cached[0], written[0], slot, axis=3),
+                write_slots(cached[1], written[1], slot, axis=2),
+            )
             mixed = attend_cached(query, written, mask, **how)
         else:
             mixed = attend(query, key, value, mask, **how)
