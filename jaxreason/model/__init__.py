@@ -4,6 +4,7 @@ from jaxreason.model.cache import KVCache, decode_step, decode_while, extend, pr
 from jaxreason.model.config import ModelConfig, RopeScaling
 from jaxreason.model.log_probs import TokenScores, score_hidden, score_logits, token_log_probs
 from jaxreason.model.lora import Adapters, LoRAConfig, attach, init_adapters, merge
+from jaxreason.model.quantized import quantize
 from jaxreason.model.transformer import (
     Params,
     attention_mask,
@@ -38,6 +39,7 @@ __all__ = [
     "num_parameters",
     "positions_of",
     "prefill",
+    "quantize",
     "read_prompts",
     "score_hidden",
     "score_logits",

@@ -11,42 +11,13 @@ from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxreason.model.config import ModelConfig
+from jaxreason.model.products import multiply_quantized, project
 from jaxreason.model.rope import rotate
 
 KeysValues = tuple[
     Float[Array, "batch kv_head head_dim slot"], Float[Array, "batch kv_head slot head_dim"]
 ]
 """A layer's cache: both products of a decoding step run along it as it lies."""
-
-
-@jax.custom_vjp
-def project(
-    inputs: Float[Array, "*batch dim"], weight: Float[Array, "dim features"]
-) -> Float[Array, "*batch features"]:
-    """Multiplies by a weight; the gradients have a layout that a CPU computes faster.
-
-    The usual gradient of the weight transposes what comes from above inside the loop that computes
-    it, which on a CPU takes longer than the product. Here the inputs are transposed instead.
-
-    Example:
-        >>> project(jnp.ones((2, 3)), jnp.ones((3, 1))).tolist()
-        [[3.0], [3.0]]
-    """
-    return inputs @ weight
-
-
-def _project(inputs: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
-    return inputs @ weight, (inputs, weight)
-
-
-def _project_gradients(kept: tuple[Array, Array], output: Array) -> tuple[Array, Array]:
-    (inputs, output), weight = jax.lax.optimization_barrier((kept[0], output)), kept[1]
-    batch = tuple(range(inputs.ndim - 1))
-    of_inputs = jax.lax.dot_general(output, weight, (((output.ndim - 1,), (1,)), ((), ())))
-    return of_inputs, jax.lax.dot_general(inputs, output, ((batch, batch), ((), ())))
-
-
-project.defvjp(_project, _project_gradients)
 
 
 def attend(
@@ -104,7 +75,9 @@ def attend_cached(
     scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores).astype(values.dtype)
     weights = weights.reshape(batch, kv_heads, groups * time, slots)
-    mixed = jnp.einsum("bkqs,bksd->bkqd", weights, values)
+    # With a 16-bit result, XLA for a CPU would widen all values first; see `products.multiply`.
+    mixed = jnp.einsum("bkqs,bksd->bkqd", weights, values, preferred_element_type=jnp.float32)
+    mixed = mixed.astype(query.dtype)
     mixed = mixed.reshape(batch, kv_heads, groups, time, width).transpose(0, 3, 1, 2, 4)
     return mixed.reshape(query.shape)
 
@@ -156,8 +129,12 @@ class _Module(nn.Module):
     ) -> Array:
         """Multiplies by a weight and adds what its adapter gives, if there is one."""
         initial = nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
-        weight = self._parameter(name, shape, axes, initial).astype(self.config.dtype)
-        output = project(inputs, weight)
+        weight = self._parameter(name, shape, axes, initial)
+        if self.has_variable("params", f"{name}_scale"):
+            quantum: Array = self.get_variable("params", f"{name}_scale")
+            output = multiply_quantized(inputs, weight, quantum).astype(self.config.dtype)
+        else:
+            output = project(inputs, weight.astype(self.config.dtype))
         if self.has_variable("params", f"{name}_a"):
             down: Array = self.get_variable("params", f"{name}_a")
             up: Array = self.get_variable("params", f"{name}_b")
@@ -284,7 +261,7 @@ class Decoder(_Module):
         `slot_positions` are those of the cache; without one, slots are the tokens themselves.
         """
         config = self.config
-        hidden = self._table("embedding")[tokens].astype(config.dtype)
+        hidden = self._embedded(tokens)
         if config.scale_embeddings:
             # Rounded to the type of activations, which is how such models were trained.
             hidden = hidden * jnp.asarray(config.dim**0.5, config.dtype)
@@ -309,6 +286,13 @@ class Decoder(_Module):
         if not config.tie_embeddings:
             self._table("output")
         return self._norm("norm", hidden), tuple(written)
+
+    def _embedded(self, tokens: Array) -> Array:
+        rows = self._table("embedding")[tokens]
+        if self.has_variable("params", "embedding_scale"):
+            scale: Array = self.get_variable("params", "embedding_scale")
+            rows = rows.astype(jnp.float32) * scale[tokens][..., None]
+        return rows.astype(self.config.dtype)
 
     def _norm(self, name: str, hidden: Array) -> Array:
         return RMSNorm(self.config, name=name)(hidden)
