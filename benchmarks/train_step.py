@@ -93,7 +93,7 @@ def row_of(config: ModelConfig, run: Run, tokens: int, machine: Machine) -> Row:
 def check(rows: Sequence[Row]) -> None:
     """Raises `RuntimeError` unless the sides compute the same loss."""
     losses = [row.loss for row in rows]
-    if not max(losses) - min(losses) <= TOLERANCE[rows[0].dtype]:
+    if not all(abs(loss - losses[0]) <= TOLERANCE[rows[0].dtype] for loss in losses):
         raise RuntimeError(f"The losses in {rows[0].dtype} differ: {losses}.")
 
 
