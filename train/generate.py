@@ -63,6 +63,7 @@ def load(name: str, dtype: str, *, tokens: int, batch: int = 1, quantized: bool 
                 "parameters": num_parameters(config) * BYTES[dtype],
                 "cache": batch * tokens * place * BYTES[dtype],
             }
+            | ({"8-bit weights": num_parameters(config)} if quantized else {})
         )
         config, params = load_pretrained(source, dtype=dtype)
     if quantized:
