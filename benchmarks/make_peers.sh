@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Makes the environments of the peers of benchmarks/rl_iteration.py, from the versions in
-# constraints/peers-*.txt, in .cache/peers/:
+# Makes the environments of the peers of benchmarks/rl_iteration.py, generate.py and train_step.py,
+# from the versions in constraints/peers-*.txt, in .cache/peers/:
 #
-#     benchmarks/make_peers.sh              # both
-#     benchmarks/make_peers.sh trl          # one of trl, tunix
+#     benchmarks/make_peers.sh              # trl and tunix
+#     benchmarks/make_peers.sh trl          # one of trl, tunix, llama
 #
-# Each needs the Python that its versions were tried with: TRL_PYTHON and TUNIX_PYTHON may say where
-# it is. Each takes 1.5 GB; where the registry serves torch with CUDA, TRL's takes some GB more.
+# Each needs the Python that its versions were tried with: TRL_PYTHON, TUNIX_PYTHON and LLAMA_PYTHON
+# may say where it is. The first two take 1.5 GB each; where the registry serves torch with CUDA,
+# TRL's takes some GB more. llama.cpp is built from source, which takes a compiler and many minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,9 +37,10 @@ fi
 for name in "$@"; do
     case $name in
         trl) make_peer trl "${TRL_PYTHON:-python3.11}" 3.11 TRL_PYTHON trl transformers torch ;;
+        llama) make_peer llama "${LLAMA_PYTHON:-python3.11}" 3.11 LLAMA_PYTHON llama-cpp-python ;;
         tunix) make_peer tunix "${TUNIX_PYTHON:-python3.12}" 3.12 TUNIX_PYTHON google-tunix ;;
         *)
-            echo "Unknown peer '$name'; the known ones are trl and tunix." >&2
+            echo "Unknown peer '$name'; the known ones are trl, tunix and llama." >&2
             exit 1
             ;;
     esac

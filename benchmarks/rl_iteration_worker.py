@@ -127,7 +127,11 @@ class Worker:
         """Answers with what was checked: lengths, rewards, the largest change of a parameter."""
         rewards = sum(self._rewards) / max(len(self._rewards), 1)
         lengths = sorted(self._lengths)
-        self._answer({"lengths": lengths, "mean_reward": rewards, "largest_change": change})
+        self.finish(lengths=lengths, mean_reward=rewards, largest_change=change)
+
+    def finish(self, **facts: Any) -> None:
+        """Answers with what was found out."""
+        self._answer(facts)
 
     def _answer(self, facts: dict[str, Any]) -> None:
         print(json.dumps(facts), file=self._answers, flush=True)

@@ -20,7 +20,7 @@ from data.pretrained.models import find_model, open_model, open_tokenizer
 from data.pretrained.tokenizer import PretrainedTokenizer
 from data.tokenizer import TextStream
 from jaxreason.checks import check_that
-from jaxreason.model import ModelConfig, Params, num_parameters
+from jaxreason.model import ModelConfig, Params, num_parameters, quantize
 from jaxreason.rollout import Sampling, advance, begin, pad_prompts
 from train.errors import exit_on_refusal, refuse_bad_values
 from train.memory import check_memory
@@ -39,7 +39,7 @@ class Loaded:
     tokenizer: PretrainedTokenizer
 
 
-def load(name: str, dtype: str, *, tokens: int, batch: int = 1) -> Loaded:
+def load(name: str, dtype: str, *, tokens: int, batch: int = 1, quantized: bool = False) -> Loaded:
     """Loads a pretrained model, after it has told the memory that it takes.
 
     Args:
@@ -47,6 +47,7 @@ def load(name: str, dtype: str, *, tokens: int, batch: int = 1) -> Loaded:
         dtype: Type of weights and activations.
         tokens: Places of the cache for each row.
         batch: Rows of the cache.
+        quantized: Whether weights are rounded to 8 bits once they are read.
 
     Raises:
         RefusedError: If it can't be read or does not fit.
@@ -62,8 +63,11 @@ def load(name: str, dtype: str, *, tokens: int, batch: int = 1) -> Loaded:
                 "parameters": num_parameters(config) * BYTES[dtype],
                 "cache": batch * tokens * place * BYTES[dtype],
             }
+            | ({"8-bit weights": num_parameters(config)} if quantized else {})
         )
         config, params = load_pretrained(source, dtype=dtype)
+    if quantized:
+        params = jax.jit(quantize, donate_argnums=0)(params)
     return Loaded(config, params, tokenizer)
 
 
@@ -107,7 +111,12 @@ def answer(arguments: argparse.Namespace) -> None:
         sampling = Sampling(arguments.temperature, arguments.top_k, arguments.top_p)
         limit = arguments.max_new_tokens
         check_that(limit >= 1, f"max_new_tokens must be 1 or more; got {limit}.")
-    model = load(arguments.model, arguments.dtype, tokens=limit + len(arguments.prompt))
+    model = load(
+        arguments.model,
+        arguments.dtype,
+        tokens=limit + len(arguments.prompt),
+        quantized=arguments.quantize is not None,
+    )
     with refuse_bad_values():
         prompt = encode(model.tokenizer, arguments)
     text, count, first = TextStream(model.tokenizer), 0, 0.0
@@ -153,6 +162,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--top-p", type=float, default=1.0, help="keep this much probability")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draws (%(default)s)")
     parser.add_argument("--dtype", choices=tuple(BYTES), default="float32", help="(%(default)s)")
+    parser.add_argument("--quantize", choices=("int8",), help="weights of 8 bits (default: not)")
     with exit_on_refusal():
         answer(parser.parse_args(argv))
 

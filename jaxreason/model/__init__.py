@@ -1,9 +1,10 @@
 """The decoder: its config, forward pass, key-value cache and token log-probabilities."""
 
-from jaxreason.model.cache import KVCache, decode_step, extend, prefill, read_prompts
+from jaxreason.model.cache import KVCache, decode_step, decode_while, extend, prefill, read_prompts
 from jaxreason.model.config import ModelConfig, RopeScaling
 from jaxreason.model.log_probs import TokenScores, score_hidden, score_logits, token_log_probs
 from jaxreason.model.lora import Adapters, LoRAConfig, attach, init_adapters, merge
+from jaxreason.model.quantized import quantize
 from jaxreason.model.transformer import (
     Params,
     attention_mask,
@@ -27,6 +28,7 @@ __all__ = [
     "attach",
     "attention_mask",
     "decode_step",
+    "decode_while",
     "extend",
     "forward",
     "hidden_states",
@@ -37,6 +39,7 @@ __all__ = [
     "num_parameters",
     "positions_of",
     "prefill",
+    "quantize",
     "read_prompts",
     "score_hidden",
     "score_logits",

@@ -1,7 +1,8 @@
 """The key-value cache: prefill it with prompts, then decode or read on."""
 
 import dataclasses
-from typing import Any, no_type_check
+from collections.abc import Callable
+from typing import Any, TypeVar, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,8 @@ from jaxreason.checks import check_shape, check_that
 from jaxreason.model.config import ModelConfig
 from jaxreason.model.layers import Decoder, KeysValues
 from jaxreason.model.transformer import Params, attention_mask, positions_of, unembed
+
+State = TypeVar("State")
 
 
 @jax.tree_util.register_dataclass
@@ -226,3 +229,62 @@ def decode_step(
     fed = tokens[:, None]
     hidden, cache = extend(config, params, fed, jnp.ones(fed.shape, bool), cache)
     return unembed(config, params, hidden[:, 0]), cache
+
+
+def decode_while(
+    going: Callable[[State], Bool[Array, ""]], step: Callable[[State], State], state: State
+) -> State:
+    """Runs `lax.while_loop` over a state that holds a cache, which every step updates in place.
+
+    Between steps the cache has no axes of length 1. With one row, or one key-value head, XLA for a
+    CPU would otherwise copy the whole cache twice at every step.
+
+    Args:
+        going: Tells from a state whether to go on; the cache is not for it to look at.
+        step: Returns the next state.
+        state: A pytree dataclass with a `KVCache` as its field `cache`.
+
+    Returns:
+        The last state.
+
+    Example:
+        >>> from jaxreason.model import init
+        >>> config = ModelConfig(num_layers=1)
+        >>> @jax.tree_util.register_dataclass
+        ... @dataclasses.dataclass(frozen=True)
+        ... class Greedy:
+        ...     token: jax.Array
+        ...     cache: KVCache
+        >>> def run(key):
+        ...     params, tokens = init(config, key), jnp.array([[1, 2, 3]])
+        ...     logits, cache = prefill(config, params, tokens, tokens > 0, num_slots=8)
+        ...     def step(state):
+        ...         logits, cache = decode_step(config, params, state.token, state.cache)
+        ...         return Greedy(logits.argmax(-1), cache)
+        ...     return decode_while(
+        ...         lambda state: state.cache.next_slot < 8, step, Greedy(logits.argmax(-1), cache))
+        >>> jax.eval_shape(run, jax.random.key(0)).cache.positions.shape
+        (1, 8)
+    """
+    leaves, tree = jax.tree.flatten(_cache_of(state).layers)
+
+    def narrow(state: State) -> State:
+        return _with_layers(state, jax.tree.map(jnp.squeeze, _cache_of(state).layers))
+
+    def whole(state: State) -> State:
+        squeezed = jax.tree.leaves(_cache_of(state).layers)
+        shaped = [new.reshape(old.shape) for new, old in zip(squeezed, leaves, strict=True)]
+        return _with_layers(state, jax.tree.unflatten(tree, shaped))
+
+    end = jax.lax.while_loop(going, lambda state: narrow(step(whole(state))), narrow(state))
+    return whole(end)
+
+
+def _cache_of(state: Any) -> KVCache:
+    cache: KVCache = state.cache
+    return cache
+
+
+def _with_layers(state: Any, layers: Any) -> Any:
+    cache = dataclasses.replace(state.cache, layers=layers)
+    return dataclasses.replace(state, cache=cache)

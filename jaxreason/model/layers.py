@@ -13,42 +13,13 @@ from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxreason.model.config import ModelConfig
+from jaxreason.model.products import multiply_quantized, project
 from jaxreason.model.rope import rotate
 
 KeysValues = tuple[
     Float[Array, "batch kv_head head_dim slot"], Float[Array, "batch kv_head slot head_dim"]
 ]
 """A layer's cache: both products of a decoding step run along it as it lies."""
-
-
-@jax.custom_vjp
-def project(
-    inputs: Float[Array, "*batch dim"], weight: Float[Array, "dim features"]
-) -> Float[Array, "*batch features"]:
-    """Multiplies by a weight; the gradients have a layout that a CPU computes faster.
-
-    The usual gradient of the weight transposes what comes from above inside the loop that computes
-    it, which on a CPU takes longer than the product. Here the inputs are transposed instead.
-
-    Example:
-        >>> project(jnp.ones((2, 3)), jnp.ones((3, 1))).tolist()
-        [[3.0], [3.0]]
-    """
-    return inputs @ weight
-
-
-def _project(inputs: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
-    return inputs @ weight, (inputs, weight)
-
-
-def _project_gradients(kept: tuple[Array, Array], output: Array) -> tuple[Array, Array]:
-    (inputs, output), weight = jax.lax.optimization_barrier((kept[0], output)), kept[1]
-    batch = tuple(range(inputs.ndim - 1))
-    of_inputs = jax.lax.dot_general(output, weight, (((output.ndim - 1,), (1,)), ((), ())))
-    return of_inputs, jax.lax.dot_general(inputs, output, ((batch, batch), ((), ())))
-
-
-project.defvjp(_project, _project_gradients)
 
 
 def attend(
@@ -106,9 +77,30 @@ def attend_cached(
     scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores).astype(values.dtype)
     weights = weights.reshape(batch, kv_heads, groups * time, slots)
-    mixed = jnp.einsum("bkqs,bksd->bkqd", weights, values)
+    # With a 16-bit result, XLA for a CPU would widen all values first; see `products.multiply`.
+    mixed = jnp.einsum("bkqs,bksd->bkqd", weights, values, preferred_element_type=jnp.float32)
+    mixed = mixed.astype(query.dtype)
     mixed = mixed.reshape(batch, kv_heads, groups, time, width).transpose(0, 3, 1, 2, 4)
     return mixed.reshape(query.shape)
+
+
+def write_slots(
+    array: Float[Array, "..."], update: Float[Array, "..."], slot: Int[Array, ""], *, axis: int
+) -> Float[Array, "..."]:
+    """Writes what new tokens add to a cache, from `slot` on along an axis.
+
+    Axes of length 1 are left out meanwhile. XLA drops them in the products that read the cache; if
+    the array that is written had them, it would write a second one, for the products, and copy the
+    whole cache for each; see `decode_while`.
+
+    Example:
+        >>> write_slots(jnp.zeros((1, 4)), jnp.ones((1, 2)), jnp.array(1), axis=1).tolist()
+        [[0.0, 1.0, 1.0, 0.0]]
+    """
+    kept = [number for number, size in enumerate(array.shape) if size > 1 or number == axis]
+    old, new = (each.reshape([each.shape[number] for number in kept]) for each in (array, update))
+    written = jax.lax.dynamic_update_slice_in_dim(old, new, slot, kept.index(axis))
+    return written.reshape(array.shape)
 
 
 def soft_capped(scores: Float[Array, "..."], cap: float | None) -> Float[Array, "..."]:
@@ -139,8 +131,12 @@ class _Module(nn.Module):
     ) -> Array:
         """Multiplies by a weight and adds what its adapter gives, if there is one."""
         initial = nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
-        weight = self._parameter(name, shape, axes, initial).astype(self.config.dtype)
-        output = project(inputs, weight)
+        weight = self._parameter(name, shape, axes, initial)
+        if self.has_variable("params", f"{name}_scale"):
+            quantum: Array = self.get_variable("params", f"{name}_scale")
+            output = multiply_quantized(inputs, weight, quantum).astype(self.config.dtype)
+        else:
+            output = project(inputs, weight.astype(self.config.dtype))
         if self.has_variable("params", f"{name}_a"):
             down: Array = self.get_variable("params", f"{name}_a")
             up: Array = self.get_variable("params", f"{name}_b")
@@ -201,8 +197,10 @@ class Attention(_Module):
         }
         written = key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3)
         if cached is not None and slot is not None:
-            write = jax.lax.dynamic_update_slice_in_dim
-            written = write(cached[0], written[0], slot, 3), write(cached[1], written[1], slot, 2)
+            written = (
+                write_slots(cached[0], written[0], slot, axis=3),
+                write_slots(cached[1], written[1], slot, axis=2),
+            )
             mixed = attend_cached(query, written, mask, **how)
         else:
             mixed = attend(query, key, value, mask, **how)
@@ -265,7 +263,7 @@ class Decoder(_Module):
         `slot_positions` are those of the cache; without one, slots are the tokens themselves.
         """
         config = self.config
-        hidden = self._table("embedding")[tokens].astype(config.dtype)
+        hidden = self._embedded(tokens)
         if config.scale_embeddings:
             # Rounded to the type of activations, which is how such models were trained.
             hidden = hidden * jnp.asarray(config.dim**0.5, config.dtype)
@@ -306,6 +304,13 @@ class Decoder(_Module):
         before = self._norm(f"{name}_feed_forward_norm", hidden)
         fed = FeedForward(config, name=f"{name}_feed_forward")(before)
         return hidden + self._sandwiched(f"{name}_post_feed_forward_norm", fed), written
+
+    def _embedded(self, tokens: Array) -> Array:
+        rows = self._table("embedding")[tokens]
+        if self.has_variable("params", "embedding_scale"):
+            scale: Array = self.get_variable("params", "embedding_scale")
+            rows = rows.astype(jnp.float32) * scale[tokens][..., None]
+        return rows.astype(self.config.dtype)
 
     def _norm(self, name: str, hidden: Array) -> Array:
         return RMSNorm(self.config, name=name)(hidden)

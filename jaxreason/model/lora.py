@@ -111,6 +111,9 @@ def attach(params: Params, adapters: Adapters) -> Params:
 def merge(params: Params, adapters: Adapters) -> Params:
     """Returns plain parameters that compute what `attach` computes.
 
+    Raises:
+        ValueError: If the parameters are quantized.
+
     Example:
         >>> config = ModelConfig(num_layers=1)
         >>> params = init(config, jax.random.key(0))
@@ -118,6 +121,8 @@ def merge(params: Params, adapters: Adapters) -> Params:
         >>> jax.tree.structure(merged) == jax.tree.structure(params)
         True
     """
+    is_plain = jnp.issubdtype(params["embedding"].dtype, jnp.floating)
+    check_that(is_plain, "adapters can't be merged into quantized params: merge, then quantize.")
     merged = dict(params)
     for layer, projections in adapters.factors.items():
         changed = {

@@ -5,13 +5,15 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, Int8, PRNGKeyArray, PyTree
 
 from jaxreason.checks import check_shape
 from jaxreason.model.config import ModelConfig
 from jaxreason.model.layers import Decoder, soft_capped
+from jaxreason.model.products import multiply, multiply_quantized
 
-Params: TypeAlias = PyTree[Float[Array, "..."]]
+Params: TypeAlias = PyTree[Float[Array, "..."] | Int8[Array, "..."]]
+"""A nested dict of weights; 8-bit ones come from `quantize`."""
 
 
 def _variables(config: ModelConfig, key: PRNGKeyArray) -> PyTree:
@@ -128,8 +130,11 @@ def unembed(
     config: ModelConfig, params: Params, hidden: Float[Array, "... dim"]
 ) -> Float[Array, "... vocab"]:
     """Turns hidden states into float32 logits."""
-    table = params["embedding" if config.tie_embeddings else "output"].astype(config.dtype)
-    logits = jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
+    name = "embedding" if config.tie_embeddings else "output"
+    if f"{name}_scale" in params:
+        logits = multiply_quantized(hidden, params[name], params[f"{name}_scale"], axis=1)
+    else:
+        logits = multiply(hidden, params[name].astype(config.dtype), axis=1)
     return soft_capped(logits, config.logit_soft_cap)
 
 

@@ -14,6 +14,7 @@ from jaxreason.model import (
     Params,
     TokenScores,
     decode_step,
+    decode_while,
     extend,
     prefill,
     read_prompts,
@@ -203,7 +204,7 @@ def advance(
         return _draw(state, logits, stop_tokens, sampling, pad_id)
 
     going = lambda state: (state.step < limit) & ~all_over(state.done)  # noqa: E731
-    return jax.lax.while_loop(going, step, state)
+    return decode_while(going, step, state)
 
 
 def _draw(

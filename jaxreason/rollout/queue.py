@@ -14,7 +14,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxreason.checks import check_shape, check_that
-from jaxreason.model import KVCache, ModelConfig, Params, decode_step, prefill, score_logits
+from jaxreason.model import (
+    KVCache,
+    ModelConfig,
+    Params,
+    decode_step,
+    decode_while,
+    prefill,
+    score_logits,
+)
 from jaxreason.rollout.generate import Rollout, all_over, row_uniforms
 from jaxreason.rollout.sampling import Sampling, sample_token
 from jaxreason.sequences import Sequence
@@ -214,7 +222,7 @@ class _Queue:
         """
         waiting = len(self.uniform) - state.next_request
         enough = jnp.where(waiting > 0, jnp.minimum(waiting, self.group), self.slots)
-        return jax.lax.while_loop(
+        return decode_while(
             lambda state: ~all_over(self.is_free(state).sum() >= enough), self.advance, state
         )
 

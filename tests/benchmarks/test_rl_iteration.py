@@ -212,7 +212,7 @@ def test_the_script_makes_every_peer_from_its_pins():
         assert set(made[1].split()) <= {pin.split("==")[0] for pin in pins}
     unknown = subprocess.run([script, "nobody"], capture_output=True, text=True)
     assert unknown.returncode == 1
-    assert unknown.stderr == "Unknown peer 'nobody'; the known ones are trl and tunix.\n"
+    assert unknown.stderr == "Unknown peer 'nobody'; the known ones are trl, tunix and llama.\n"
 
 
 def test_tiny_runs_without_peers_and_all_is_written(tmp_path, monkeypatch, capsys):

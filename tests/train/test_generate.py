@@ -91,6 +91,17 @@ def test_greedy_tokens_are_the_most_likely_ones(model):
     np.testing.assert_array_equal(expected, tokens)
 
 
+def test_8_bit_weights_answer(folder, model, capsys):
+    few = load(str(folder), "float32", tokens=64, quantized=True)
+    assert few.params["embedding"].dtype == jax.numpy.int8
+    prompt = model.tokenizer.encode("the lazy dog")
+    how = {"max_new_tokens": 20, "sampling": Sampling(temperature=0.0)}
+    tokens = sum(stream(few, prompt, **how), [])
+    main(["the lazy dog", "--raw", f"--model={folder}", "--max-new-tokens=20", "--quantize=int8"])
+    written = b"".join(model.tokenizer.token_bytes(token) for token in tokens)
+    assert capsys.readouterr().out == written.decode(errors="replace") + "\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
