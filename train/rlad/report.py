@@ -121,16 +121,18 @@ def allocation(cells: Cells, folder: Path) -> str:
 def ablations(cells: Cells, folder: Path) -> str:
     """Study 3: what each part of the game does."""
     rows = []
-    pairs = [(arm, RLAD) for arm in ("naive", "shared", "joint", "no_kl", "no_entropy")]
+    pairs = [(RLAD, "")]
+    pairs += [(arm, RLAD) for arm in ("naive", "shared", "joint", "no_kl", "no_entropy")]
     pairs += [("alternating", RLAD), ("rft", "alternating"), ("preference", "alternating")]
     for arm, against in pairs:
-        a, b = (cells[name]["scores"]["new_instances"] for name in (arm, against))
+        a, b = (cells[name or arm]["scores"]["new_instances"] for name in (arm, against))
+        less = f"{difference(a['average'], b['average'])} ({TITLES[against]})" if against else "-"
         curve = lambda name, arm=arm: _last(cells[arm], name)  # noqa: E731
         rows.append(
             [
                 TITLES[arm],
                 points(seed_interval(a["average"])),
-                f"{difference(a['average'], b['average'])} ({TITLES[against]})",
+                less,
                 difference(a["average"], a["bare"]),
                 points(seed_interval(a["adherence"])),
                 points(seed_interval(a["right"])),
