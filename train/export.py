@@ -21,15 +21,24 @@ from train.loop import load_checkpoint
 from train.pretrain import STAGE as PRETRAIN
 from train.pretrain import TOKENIZER
 from train.rl import STAGE as RL
-from train.run_folder import read_config
+from train.run_folder import read_config, read_json
 from train.sft import ABSTRACTION_STAGE, SOLUTION_STAGE
+from train.text.config import TextConfig
+from train.text.export import export_text_models, load_text_models
 
 STAGES, PLAYERS = ("pretrain", "sft", "rl"), ("abstraction", "solution")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 def export_run(
-    run_path: Path, target: Path, *, stage: str, player: str, step: int | None, dtype: str
+    run_path: Path,
+    target: Path,
+    *,
+    stage: str,
+    player: str,
+    step: int | None,
+    dtype: str,
+    adapters_only: bool = False,
 ) -> list[Path]:
     """Writes models of a run, all of them or none.
 
@@ -40,6 +49,7 @@ def export_run(
         player: One of `PLAYERS`, or `both`.
         step: A step of that stage with a checkpoint; its last one if None.
         dtype: Type of the weights, out of `DTYPES`.
+        adapters_only: Whether to write adapters as PEFT keeps them, instead of merging them.
 
     Returns:
         A folder for each model, named by the part that it plays.
@@ -49,7 +59,16 @@ def export_run(
     """
     with refuse_bad_values():
         unused(target)
+        kind = _kind_of(run_path)
+        if kind is TextConfig:
+            text = read_config(run_path, TextConfig)
+            trained = load_text_models(text, run_path, stage=stage, player=player, step=step)
+            with new_folder(target) as folder:
+                export_text_models(text, trained, folder, dtype=dtype, adapters_only=adapters_only)
+            return [target / part for part in trained]
         config = read_config(run_path, ExperimentConfig)
+        if adapters_only:
+            raise RefusedError(f"The run {run_path} trained whole models; it has no adapters.")
         tokenizer = _read_tokenizer(run_path)
         parts = parts_of(config, stage, player)
         models = {part: load_player(config, run_path, stage, part, step) for part in parts}
@@ -110,6 +129,14 @@ def load_player(
     return load_checkpoint(run_path, RL, step, {name: {"train": params}})[name]["train"]["params"]
 
 
+def _kind_of(run_path: Path) -> type[ExperimentConfig] | type[TextConfig]:
+    """Tells whether a run is one on text, whose config names its model."""
+    file = run_path / "config.json"
+    held = read_json(file) if file.is_file() else {}
+    names_model = isinstance(held, dict) and isinstance(held.get("model"), str)
+    return TextConfig if names_model else ExperimentConfig
+
+
 def _read_tokenizer(run_path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(run_path / TOKENIZER)
@@ -133,6 +160,11 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument(
         "--step", type=int, help="take the checkpoint of this step (default: the stage's last one)"
+    )
+    parser.add_argument(
+        "--adapters-only",
+        action="store_true",
+        help="write low-rank adapters as PEFT keeps them, without their base (runs on text)",
     )
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="(%(default)s)")
     arguments = vars(parser.parse_args(argv))

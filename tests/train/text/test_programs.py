@@ -2,14 +2,24 @@
 
 import importlib.util
 import json
+import shutil
 
+import jax
+import numpy as np
 import pytest
 
-from train import evaluate, sft
-from train.metrics import read_metrics
+from data.pretrained.load import load_pretrained
+from data.pretrained.peft import load_adapters
+from data.pretrained.sources import SafetensorsFolder
+from jaxreason.model import merge
+from train import evaluate, export, sft
+from train.loop import Run
+from train.metrics import MetricsLog, read_metrics
 from train.program import run_program
-from train.run_folder import read_json
+from train.run_folder import read_config, read_json
+from train.text.config import TextConfig
 from train.text.evaluate import evaluate_text
+from train.text.rl import load_players, play_text
 from train.text.sft import fine_tune_text
 
 HAS_GYM = importlib.util.find_spec("reasoning_gym") is not None
@@ -28,6 +38,16 @@ SETTINGS = {
     "sft.rank": 2,
     "sft.optimizer.learning-rate": 0.01,
     "sft.optimizer.warmup-steps": 0,
+    "rl.steps": 1,
+    "rl.questions": 6,
+    "rl.game.problems": 2,
+    "rl.game.abstractions": 2,
+    "rl.game.microbatches": 1,
+    "rl.lora.rank": 2,
+    "rl.abstraction-length": 4,
+    "rl.solution-length": 6,
+    "evaluation.abstractions": 2,
+    "evaluation.solutions": 1,
     "loop.checkpoint-every": 2,
     "loop.log-every": 1,
 }
@@ -37,7 +57,7 @@ def run(program, model, data, path, **changes):
     settings = SETTINGS | {name.replace("__", "."): value for name, value in changes.items()}
     words = [f"--{name}={value}" for name, value in settings.items()]
     argv = [f"--model={model}", f"--folder={data}", f"--run-dir={path}", *words]
-    text = {"sft": fine_tune_text, "evaluate": evaluate_text}[program]
+    text = {"sft": fine_tune_text, "evaluate": evaluate_text, "rl": play_text}[program]
     run_program(program, "A test.", lambda config, run: None, argv, text=text)
 
 
@@ -191,3 +211,53 @@ def test_each_program_tells_what_it_takes(program, capsys, monkeypatch):
     with pytest.raises(SystemExit, match="2"):
         run_program("pretrain", "A test.", lambda *_: None, ["text"])
     assert "Unknown config 'text'. Did you mean demo?" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def played(tuned, tiny_model, sums, tmp_path_factory):
+    """The run of `tuned`, whose solver has played the game."""
+    path = tmp_path_factory.mktemp("played") / "text"
+    shutil.copytree(tuned[0], path)
+    run("rl", tiny_model, sums, path)
+    return path
+
+
+def test_a_pair_that_has_played_is_evaluated(played, tiny_model, sums, capsys):
+    run("evaluate", tiny_model, sums, played)
+    told = read_json(played / "pair.json")
+    assert [row["count"] for row in told["rows"]] == [5] * 8
+    out = capsys.readouterr().out
+    assert "The pair after the game, 2 x 1 solutions against as many without a hint" in out
+
+
+def test_both_players_leave_whole_or_as_adapters(played, tiny_model, tmp_path):
+    config = read_config(played, TextConfig)
+    options = ["--stage", "rl", "--player", "both"]
+    export.main([str(played), str(tmp_path / "whole"), *options])
+    export.main([str(played), str(tmp_path / "adapters"), *options, "--adapters-only"])
+    model, base = load_pretrained(SafetensorsFolder(tiny_model), dtype="float32")
+    with MetricsLog(tmp_path) as metrics:
+        trained = load_players(config, Run(played, tmp_path, metrics), model)
+    for part, adapters in zip(("abstraction", "solution"), trained, strict=True):
+        _, whole = load_pretrained(SafetensorsFolder(tmp_path / "whole" / part), dtype="float32")
+        jax.tree.map(np.testing.assert_array_equal, whole, merge(base, adapters))
+        found = load_adapters(tmp_path / "adapters" / part, model)
+        jax.tree.map(np.testing.assert_array_equal, found, adapters)
+        spec = (tmp_path / "whole" / part / "tokenizer.json").read_bytes()
+        assert spec == (tiny_model / "tokenizer.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--stage", "pretrain"], "A run on text has the stages sft and rl; got pretrain."),
+        (["--stage", "sft", "--player", "abstraction"], "trained a solver alone"),
+    ],
+)
+def test_a_player_that_a_run_on_text_has_not_is_refused(
+    played, tmp_path, capsys, options, sentence
+):
+    with pytest.raises(SystemExit) as exit_info:
+        export.main([str(played), str(tmp_path / "out"), *options])
+    assert exit_info.value.code == 2 and sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
