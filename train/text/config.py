@@ -29,6 +29,14 @@ class TextSFTConfig(SupervisedConfig):
     """Training questions; of a data set all if there are fewer."""
     sequence_length: int = 512
     """Tokens in a packed sequence; a longer conversation is left out."""
+    teacher: str | None = None
+    """Files of a teacher: rows with `problem`, `abstraction` and `solution`. Then both players get
+    a warm start from them; otherwise a solver learns the task's training questions."""
+    bare_share: float = 0.2
+    """Share of a teacher's lessons from which the solver learns without the abstraction."""
+    filter_samples: int = 0
+    """Solutions, with and without, by which the model tells whether a teacher's abstraction raises
+    success; the abstraction generator learns from those that do. 0 keeps all."""
     rank: int = 16
     """Rank of the low-rank adapters that are trained; 0 trains all weights."""
     alpha: float = 32.0
@@ -42,6 +50,11 @@ class TextSFTConfig(SupervisedConfig):
         check_that(self.questions >= 1, f"questions must be 1 or more; got {self.questions}.")
         length = self.sequence_length
         check_that(length >= 2, f"sequence_length must be 2 or more; got {length}.")
+        check_that(
+            0 <= self.bare_share <= 1, f"bare_share must lie in [0, 1]; got {self.bare_share}."
+        )
+        samples = self.filter_samples
+        check_that(samples >= 0, f"filter_samples must be 0 or more; got {samples}.")
         check_that(self.rank >= 0, f"rank must be 0 or more; got {self.rank}.")
         check_that(self.alpha > 0, f"alpha must be above 0; got {self.alpha}.")
 

@@ -22,7 +22,7 @@ Trained = Params | Adapters
 def load_text_models(
     config: TextConfig, run_path: Path, *, stage: str, player: str, step: int | None
 ) -> dict[str, Trained]:
-    """Returns what a stage trained, by the part that it plays; fine-tuning makes a solver.
+    """Returns what a stage trained, by the part that it plays.
 
     Args:
         config: The run's config.
@@ -38,15 +38,20 @@ def load_text_models(
         raise RefusedError(f"A run on text has the stages sft and rl; got {stage}.")
     pretrained, game = open_pretrained(config), config.rl.game
     step = getattr(config, stage).steps if step is None else step
-    if stage == sft.STAGE or game.shared or not game.abstractions:
-        parts = [player if stage == rl.STAGE and game.shared else "solution"]
-    else:
+    if stage == rl.STAGE and game.shared:
+        parts = [player]
+    elif game.abstractions if stage == rl.STAGE else config.sft.teacher:
         parts = ["abstraction", "solution"] if player == "both" else [player]
+    else:
+        parts = ["solution"]
     if player not in ("both", *parts):
         raise RefusedError(f"The stage {stage} of this run trained a solver alone; got {player}.")
     if stage == sft.STAGE:
         shapes = {"params": sft.trained_shapes(config, pretrained)}
-        return {parts[0]: load_checkpoint(run_path, stage, step, shapes)["params"]}
+        stages = {"abstraction": sft.ABSTRACTION_STAGE, "solution": sft.STAGE}
+        return {
+            part: load_checkpoint(run_path, stages[part], step, shapes)["params"] for part in parts
+        }
     fresh = jax.eval_shape(
         lambda: init_adapters(config.rl.lora, pretrained.model, jax.random.key(0))
     )

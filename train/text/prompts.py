@@ -6,6 +6,7 @@ by Qu et al. (https://arxiv.org/abs/2510.02263), in words that a small model und
 
 import dataclasses
 from collections.abc import Sequence as Seq
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,10 +66,10 @@ def tokenise(
         RefusedError: If every prompt is too long.
         ValueError: If the model has no chat template, or it can't be applied.
     """
-    pieces = [_pieces(tokenizer, question.problem, instruction) for question in questions]
-    kept = [row for row, each in enumerate(pieces) if _length(each) <= max_prompt_length]
+    pieces = [pieces_of(tokenizer, question.problem, instruction) for question in questions]
+    kept = [row for row, each in enumerate(pieces) if each.length <= max_prompt_length]
     if not kept:
-        shortest = min(map(_length, pieces), default=0)
+        shortest = min((each.length for each in pieces), default=0)
         raise RefusedError(
             f"none of the {len(pieces)} questions has a prompt of at most {max_prompt_length}"
             f" tokens; the shortest has {shortest}: raise max_prompt_length."
@@ -113,10 +114,30 @@ def task_of(
     )
 
 
-def _pieces(
-    tokenizer: PretrainedTokenizer, problem: str, instruction: str
-) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Returns the prompts of a problem: to propose, before and after a hint, and without one."""
+class Pieces(NamedTuple):
+    """The prompts of a problem in token ids."""
+
+    propose: list[int]
+    """What asks for a hint."""
+    before: list[int]
+    """What the solver reads before a hint."""
+    after: list[int]
+    """What it reads after one."""
+    bare: list[int]
+    """What it reads without a hint."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest prompt, the hint not counted."""
+        return max(len(self.propose), len(self.before) + len(self.after), len(self.bare))
+
+
+def pieces_of(tokenizer: PretrainedTokenizer, problem: str, instruction: str) -> Pieces:
+    """Returns the prompts of a problem by the model's chat template.
+
+    Raises:
+        ValueError: If the model has no chat template, or it can't be applied.
+    """
     problem = problem.replace(PLACE, "").strip()
     hinted = HINTED.format(problem=problem, hint=PLACE, instruction=instruction)
     propose, bare = (
@@ -126,7 +147,7 @@ def _pieces(
             BARE.format(problem=problem, instruction=instruction),
         )
     )
-    return propose, *_around(tokenizer, hinted), bare
+    return Pieces(propose, *_around(tokenizer, hinted), bare)
 
 
 def _around(tokenizer: PretrainedTokenizer, text: str) -> tuple[list[int], list[int]]:
@@ -135,8 +156,3 @@ def _around(tokenizer: PretrainedTokenizer, text: str) -> tuple[list[int], list[
 
 def _as_user(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
-
-
-def _length(pieces: tuple[list[int], list[int], list[int], list[int]]) -> int:
-    propose, before, after, bare = map(len, pieces)
-    return max(propose, before + after, bare)

@@ -41,7 +41,7 @@ def play_text(config: TextConfig, run: Run) -> GameState:
 
     Args:
         config: The experiment.
-        run: Where to write; the solver starts from its stage `sft` if there is one.
+        run: Where to write; players start from its stages of fine-tuning if there are any.
 
     Returns:
         The state after the last round, without the base.
@@ -86,15 +86,16 @@ def make_players(settings: TextRLConfig, model: ModelConfig) -> tuple[Player, Pl
 def start(config: TextConfig, run: Run, players: tuple[Player, Player], base: Params) -> GameState:
     """Returns the players before the first round, without the base that they share.
 
-    The abstraction generator's adapters are new ones, which change nothing yet; the solver's are
-    those of the run's stage `sft`, if it has one. A player that plays both parts, or has no
-    partner, is the solver.
+    Each starts from the run's fine-tuning for its part, if there is one, else from new adapters,
+    which change nothing yet. A player that plays both parts, or has no partner, is the solver.
     """
     game, model = config.rl.game, players[1].model
     keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 2))
     abstraction, solution = (init_adapters(config.rl.lora, model, key) for key in keys)
     if (run.path / "checkpoints" / sft.STAGE).exists():
-        solution = load_warm_start(config, run, solution)
+        solution = load_warm_start(config, run, sft.STAGE, solution)
+    if (run.path / "checkpoints" / sft.ABSTRACTION_STAGE).exists():
+        abstraction = load_warm_start(config, run, sft.ABSTRACTION_STAGE, abstraction)
     alone = game.shared or not game.abstractions
 
     @jax.jit  # the copy of the base that it would make is not asked for
@@ -105,18 +106,18 @@ def start(config: TextConfig, run: Run, players: tuple[Player, Player], base: Pa
     return begin(abstraction, solution, base)
 
 
-def load_warm_start(config: TextConfig, run: Run, like: Adapters) -> Adapters:
-    """Returns the adapters of a run's finished stage `sft`.
+def load_warm_start(config: TextConfig, run: Run, stage: str, like: Adapters) -> Adapters:
+    """Returns the adapters of a run's finished stage of fine-tuning.
 
     Raises:
-        RefusedError: If it is not finished, or its adapters are of another shape.
+        RefusedError: If it is not finished, or did not train adapters of this shape.
     """
     if not config.sft.rank:
         raise RefusedError(
-            f"the stage {sft.STAGE} of {run.path} trained all weights, and the game trains"
-            " adapters: export it and give it as --model of a new run."
+            f"the stage {stage} of {run.path} trained all weights, and the game trains adapters:"
+            " export it and give it as --model of a new run."
         )
-    return load_stage(run.path, sft.STAGE, config.sft.steps, {"params": like})["params"]
+    return load_stage(run.path, stage, config.sft.steps, {"params": like})["params"]
 
 
 def make_step(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from functools import partial
 from typing import Any
 
@@ -22,34 +23,104 @@ from train.loop import SKIPPED, SKIPPED_IN_A_ROW, Run, check_data, load_stage, t
 from train.memory import check_memory, least_memory
 from train.pretrain import MODEL_INPUTS
 from train.text.config import TextConfig, TextSFTConfig
+from train.text.lessons import Lesson, keep_useful, prompts_of, read_lessons
 from train.text.pretrained import Pretrained, open_pretrained, open_task, size_of
 
-STAGE = "sft"
+STAGE, ABSTRACTION_STAGE = "sft", "sft_abstraction"
 BLOCK = 64  # sequences in a block of the stream
 
 
-def fine_tune_text(config: TextConfig, run: Run) -> Params | Adapters:
+def fine_tune_text(config: TextConfig, run: Run) -> None:
     """Fine-tunes a pretrained model, or continues where an earlier start was.
+
+    Without a teacher a solver learns the task's questions. A teacher's files give both players a
+    warm start: stage `sft_abstraction`, then stage `sft`.
 
     Args:
         config: The experiment.
         run: Where to write.
 
+    Raises:
+        RefusedError: If the model or the data can't be had, or memory does not suffice.
+    """
+    pretrained, settings = open_pretrained(config), config.sft
+    count = 0 if settings.teacher else settings.questions
+    questions = open_task(config, run.cache_dir, num_train=count)
+    if settings.teacher is None:
+        with refuse_bad_values():
+            documents = [
+                conversation(
+                    pretrained,
+                    pretrained.prompt(questions.prompt(question)),
+                    questions.response(question),
+                )
+                for question in questions.train
+            ]
+        train_stage_on(config, run, STAGE, pretrained, documents)
+        return
+    lessons = read_lessons(settings.teacher)[: settings.questions]
+    useful = lessons
+    if settings.filter_samples and not is_finished(config, run, ABSTRACTION_STAGE):
+        useful = keep_useful(config, pretrained, questions, lessons)
+    with refuse_bad_values():
+        stages = documents_of(pretrained, questions, lessons, useful, settings, config.seed)
+    for stage, documents in stages.items():
+        if not is_finished(config, run, stage):
+            train_stage_on(config, run, stage, pretrained, documents)
+
+
+def documents_of(
+    pretrained: Pretrained,
+    questions: QuestionSet,
+    lessons: Seq[Lesson],
+    useful: Seq[Lesson],
+    settings: TextSFTConfig,
+    seed: int,
+) -> dict[str, list[Document]]:
+    """Returns what the two players learn from a teacher, by stage.
+
+    Args:
+        pretrained: The model.
+        questions: The task, for its instruction.
+        lessons: What the solver learns, a share of them without the abstraction.
+        useful: What the abstraction generator learns.
+        settings: The settings of fine-tuning.
+        seed: Chooses which ones are bare.
+    """
+    read = partial(prompts_of, pretrained, instruction=questions.instruction)
+    proposals = [
+        conversation(pretrained, read(lesson)[0].propose, lesson.abstraction) for lesson in useful
+    ]
+    bare = np.random.default_rng(seed).permutation(len(lessons)) < round(
+        settings.bare_share * len(lessons)
+    )
+    solutions = []
+    for lesson, is_bare in zip(lessons, bare, strict=True):
+        pieces, hinted = read(lesson)
+        solutions.append(
+            conversation(pretrained, pieces.bare if is_bare else hinted, lesson.solution)
+        )
+    return {ABSTRACTION_STAGE: proposals, STAGE: solutions}
+
+
+def train_stage_on(
+    config: TextConfig, run: Run, stage: str, pretrained: Pretrained, documents: Seq[Document]
+) -> Params | Adapters:
+    """Trains a stage on conversations, or continues where an earlier start was.
+
     Returns:
         Adapters, or all weights if the rank is 0.
 
     Raises:
-        RefusedError: If the model or the questions can't be had, or memory does not suffice.
+        RefusedError: If no conversation fits a sequence, or memory does not suffice.
     """
-    pretrained = open_pretrained(config)
-    questions = open_task(config, run.cache_dir, num_train=config.sft.questions)
     with refuse_bad_values():
-        batches = prepare_text(questions, pretrained, config.sft, config.seed)
-    check_data(run.path, STAGE, batches.stream.fingerprint)
+        batches = prepare_text(documents, config.task, config.sft, config.seed)
+    check_data(run.path, stage, batches.stream.fingerprint)
     print(table(batches.stream.summary()), end="\n\n")
     trainer = Trainer(pretrained, config)
     program = trainer.compile({name: batches[0][name] for name in MODEL_INPUTS})
-    state, base = trainer.start()
+    state, base = trainer.start(stage)
 
     def step(state: TrainState, key: jax.Array, number: int) -> tuple[TrainState, dict[str, Any]]:
         del key
@@ -57,21 +128,18 @@ def fine_tune_text(config: TextConfig, run: Run) -> Params | Adapters:
         return program(state, base, {name: batch[name] for name in MODEL_INPUTS})
 
     key, total = jax.random.key(config.seed), config.sft.steps
-    return train_stage(run, STAGE, config.loop, state=state, step=step, total=total, key=key).params
+    return train_stage(run, stage, config.loop, state=state, step=step, total=total, key=key).params
 
 
 def prepare_text(
-    questions: QuestionSet, pretrained: Pretrained, settings: TextSFTConfig, seed: int
+    conversations: Seq[Document], name: str, settings: TextSFTConfig, seed: int
 ) -> Batches:
     """Makes the batch of every step: conversations, packed, of which the responses are learned.
 
     Raises:
         ValueError: If no conversation fits a sequence.
     """
-    documents = Documents.join(
-        conversation(pretrained, questions.prompt(question), questions.response(question))
-        for question in questions.train
-    )
+    documents = Documents.join(conversations)
     fitted = fit(documents, settings.sequence_length, overlong="drop")
     if len(fitted.documents) == 0:
         raise ValueError(
@@ -84,20 +152,18 @@ def prepare_text(
             f" {settings.sequence_length} tokens and left out"
         )
     packed = best_fit(fitted.documents, settings.sequence_length)
-    source = PackedSource(questions.name, packed, True, len(fitted.documents))
+    source = PackedSource(name, packed, True, len(fitted.documents))
     stage = StageSize(settings.steps * settings.batch_size, 1)
     return Batches(mix([source], [stage], block_size=BLOCK, seed=seed), settings.batch_size)
 
 
-def conversation(pretrained: Pretrained, prompt: str, response: str) -> Document:
-    """Returns a question with a response as the model would give it.
+def conversation(pretrained: Pretrained, asked: Seq[int], response: str) -> Document:
+    """Returns a prompt with a response as the model would give it.
 
     The response is encoded by itself, as the model writes it after the prompt's last token, and
     ends with the stop token that the model's template puts after an answer.
     """
-    tokenizer = pretrained.tokenizer
-    asked = pretrained.prompt(prompt)
-    tokens = [*asked, *tokenizer.encode(response), _end_of_turn(pretrained)]
+    tokens = [*asked, *pretrained.tokenizer.encode(response), _end_of_turn(pretrained)]
     return Document(np.array(tokens, np.int32), prompt_length=len(asked))
 
 
@@ -147,12 +213,13 @@ class Trainer:
         )
         return program
 
-    def start(self) -> tuple[TrainState, Params | None]:
-        """Loads the model; returns the state before the first update, and what stays frozen."""
+    def start(self, stage: str) -> tuple[TrainState, Params | None]:
+        """Loads the model; returns a stage's state before its first update, and what is frozen."""
         lora = self._config.sft.lora
         if lora is None:
             return init_state(self._optimizer, self._pretrained.load("float32")), None
-        key = jax.random.fold_in(jax.random.key(self._config.seed), 1)
+        number = (STAGE, ABSTRACTION_STAGE).index(stage)
+        key = jax.random.fold_in(jax.random.key(self._config.seed), 1 + number)
         adapters = init_adapters(lora, self._model, key)
         return init_state(self._optimizer, adapters), self._pretrained.load(self._config.dtype)
 
@@ -187,9 +254,9 @@ def trained_shapes(config: TextConfig, pretrained: Pretrained) -> Params | Adapt
     return jax.eval_shape(lambda: init_adapters(lora, pretrained.model, jax.random.key(0)))
 
 
-def is_finished(config: TextConfig, run: Run) -> bool:
-    """Tells whether a run's fine-tuning has been run to its end."""
-    return (run.path / "checkpoints" / STAGE / str(config.sft.steps) / SEAL).exists()
+def is_finished(config: TextConfig, run: Run, stage: str = STAGE) -> bool:
+    """Tells whether a stage of a run's fine-tuning has been run to its end."""
+    return (run.path / "checkpoints" / stage / str(config.sft.steps) / SEAL).exists()
 
 
 def load_tuned(config: TextConfig, run: Run, pretrained: Pretrained) -> Params | Adapters:

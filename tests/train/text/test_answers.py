@@ -55,7 +55,7 @@ def test_greedy_answers_are_the_most_likely_tokens(pretrained, params):
 
 
 def test_a_conversation_is_the_template_s_and_only_its_answer_is_learned(pretrained):
-    document = conversation(pretrained, "2 + 2?", "It is 4.")
+    document = conversation(pretrained, pretrained.prompt("2 + 2?"), "It is 4.")
     turns = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "It is 4."}]
     whole = pretrained.tokenizer.encode_chat(turns)
     np.testing.assert_array_equal(document.tokens, whole[: len(document.tokens)])
