@@ -16,7 +16,7 @@ from data.tokenizer import Tokenizer, train_tokenizer
 from jaxreason.model import ModelConfig, init
 from jaxreason.rlad import GameConfig
 from train.checkpoints import Checkpoints
-from train.config import ExperimentConfig, RLConfig, SupervisedConfig
+from train.config import ExperimentConfig, RLConfig, SupervisedConfig, WarmStartConfig
 from train.export import main
 from train.run_folder import open_run
 
@@ -27,7 +27,7 @@ CONFIG = ExperimentConfig(
     data=DataConfig(vocab_size=300),
     model=MODEL,
     pretrain=SupervisedConfig(steps=4),
-    sft=SupervisedConfig(steps=2),
+    sft=WarmStartConfig(steps=2),
     rl=RLConfig(steps=6),
 )
 SEEDS = {"pretrain": 1, "sft_abstraction": 2, "sft_solution": 3, "abstraction": 4, "solution": 5}
