@@ -131,8 +131,10 @@ def load_player(
 
 def _kind_of(run_path: Path) -> type[ExperimentConfig] | type[TextConfig]:
     """Tells whether a run is one on text, whose config names its model."""
-    file = run_path / "config.json"
-    held = read_json(file) if file.is_file() else {}
+    try:
+        held = read_json(run_path / "config.json")
+    except (OSError, ValueError):
+        return ExperimentConfig  # `read_config` says what is wrong
     names_model = isinstance(held, dict) and isinstance(held.get("model"), str)
     return TextConfig if names_model else ExperimentConfig
 

@@ -222,7 +222,7 @@ def test_a_folder_that_is_there_stays_as_it_is(run, tmp_path, capsys):
     [
         (None, "holds no run of this program: its config.json can't be read (No such file"),
         ("{", "holds no run of this program: its config.json can't be read ("),
-        ('{"model": "smollm2"}', "('smollm2' stands where ModelConfig was expected)"),
+        ('{"model": 3}', "(3 stands where ModelConfig was expected)"),
         ('{"seed": 3, "color": "red"}', "was written by other code: "),
     ],
 )
