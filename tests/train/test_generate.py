@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from data.pretrained.save import save_pretrained
-from jaxreason.model import ModelConfig, forward, init
+from jaxreason.model import forward
 from jaxreason.rollout import Sampling
 from train.errors import RefusedError
 from train.generate import load, main, stream
@@ -15,49 +14,10 @@ from train.memory import check_memory, in_words
 
 pytest.importorskip("tokenizers", reason="pretrained models need `.[models]`")
 
-CHAT = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-def byte_level_spec():
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=["<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(["the quick brown fox jumps over the lazy dog"] * 9, trainer)
-    return tokenizer
-
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    spec = byte_level_spec()
-    config = ModelConfig(
-        vocab_size=spec.get_vocab_size(),
-        dim=16,
-        num_layers=1,
-        num_heads=2,
-        num_kv_heads=1,
-        hidden_dim=16,
-    )
-    params = init(config, jax.random.key(0))
-    params["embedding"] = 20 * params["embedding"]
-    files = {
-        "tokenizer.json": spec.to_str().encode(),
-        "chat_template.jinja": CHAT.encode(),
-        "tokenizer_config.json": b'{"eos_token": "<|im_end|>"}',
-    }
-    path = tmp_path_factory.mktemp("models") / "tiny"
-    save_pretrained(path, config, params, files=files)
-    return path
+def folder(tiny_model):
+    return tiny_model
 
 
 @pytest.fixture(scope="module")

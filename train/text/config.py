@@ -55,6 +55,10 @@ class TextSFTConfig(SupervisedConfig):
         )
         samples = self.filter_samples
         check_that(samples >= 0, f"filter_samples must be 0 or more; got {samples}.")
+        check_that(
+            self.teacher is not None or samples == 0,
+            "filter_samples chooses among a teacher's abstractions: name its files by teacher.",
+        )
         check_that(self.rank >= 0, f"rank must be 0 or more; got {self.rank}.")
         check_that(self.alpha > 0, f"alpha must be above 0; got {self.alpha}.")
 

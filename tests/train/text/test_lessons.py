@@ -83,7 +83,7 @@ def answered(monkeypatch, texts):
 
 
 def test_only_abstractions_that_raise_success_are_kept(tiny_model, sums, monkeypatch):
-    config = config_of(tiny_model, sums, filter_samples=2)
+    config = config_of(tiny_model, sums, teacher="t.jsonl", filter_samples=2)
     pretrained, lessons = open_pretrained(config), [*LESSONS[:3], Lesson("?", "Think.", "none")]
     right = [str(number + 1) for number in range(3)]
     given = [[right[0], "9"], [right[1], "9"], ["9", "9"], ["1", "1"]]
@@ -97,6 +97,11 @@ def test_only_abstractions_that_raise_success_are_kept(tiny_model, sums, monkeyp
     other = dataclasses.replace(QUESTIONS, name="chain_sum")
     with pytest.raises(RefusedError, match="leave sft.filter_samples at 0"):
         keep_useful(config, pretrained, other, lessons)
+
+
+def test_a_filter_without_a_teacher_is_refused():
+    with pytest.raises(ValueError, match="name its files by teacher"):
+        TextSFTConfig(filter_samples=2)
 
 
 def test_both_players_start_from_the_teacher(tiny_model, sums, teacher, tmp_path):

@@ -1,6 +1,7 @@
 """The game on text, with a tiny model and a tiny tokenizer that are written here."""
 
 import dataclasses
+import re
 from functools import partial
 from types import SimpleNamespace
 
@@ -13,7 +14,6 @@ pytest.importorskip("tokenizers", reason="pretrained models need `.[models]`")
 pytest.importorskip("jinja2", reason="chat templates need `.[models]`")
 
 from data.pretrained.models import open_tokenizer
-from data.pretrained.save import save_pretrained
 from data.questions import Question, QuestionSet
 from data.verdicts import Outcome, summarized
 from data.verifiers import NumberVerifier
@@ -36,10 +36,6 @@ from train.text.referee import Referee, gives_away
 from train.text.rl_config import TextRLConfig
 from train.text.votes import vote_of
 
-CHAT = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 INSTRUCTION = "Give the number."
 QUESTIONS = (
     Question("What is 2 times 9?", "18", "18"),
@@ -59,29 +55,8 @@ SETTINGS = TextRLConfig(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    spec = Tokenizer(models.BPE())
-    spec.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    spec.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=280,
-        special_tokens=["<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    spec.train_from_iterator(["the hint and the problem of the two dogs"] * 9, trainer)
-    size = {"vocab_size": spec.get_vocab_size(), "dim": 16, "hidden_dim": 16, "num_layers": 1}
-    config = ModelConfig(**size, num_heads=2, num_kv_heads=1)
-    files = {
-        "tokenizer.json": spec.to_str().encode(),
-        "chat_template.jinja": CHAT.encode(),
-        "tokenizer_config.json": b'{"eos_token": "<|im_end|>"}',
-    }
-    path = tmp_path_factory.mktemp("models") / "tiny"
-    save_pretrained(path, config, init(config, jax.random.key(0)), files=files)
-    return path
+def folder(write_tiny_model, tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "flat", 1)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +92,7 @@ def base(model):
 
 
 class Letters:
-    """Judges like a pool: right is a solution with the letter `e`; some it fails on."""
+    """Judges like a pool: right is a solution with a small letter; some it fails on."""
 
     def __init__(self, failing=()):
         self.failing = failing
@@ -126,7 +101,9 @@ class Letters:
         assert len(answers) == len(references)
         return summarized(
             [
-                Outcome(None, "it broke") if number in self.failing else Outcome(float("e" in text))
+                Outcome(None, "it broke")
+                if number in self.failing
+                else Outcome(float(bool(re.search("[a-z]", text))))
                 for number, text in enumerate(answers)
             ]
         )
@@ -173,7 +150,7 @@ def test_longer_questions_are_left_out(tokenizer):
 
 
 def test_a_round_is_the_compiled_one(tokenizer, tokenised, task, model, base, tmp_path):
-    """The letter is read from the text here, and from a table of tokens on the device."""
+    """Letters are read from the text here, and from a table of tokens on the device."""
     config = TextConfig(rl=SETTINGS)
     players = rl.make_players(SETTINGS, model)
     adapters = [init_adapters(SETTINGS.lora, model, jax.random.key(seed)) for seed in (1, 2)]
@@ -184,11 +161,12 @@ def test_a_round_is_the_compiled_one(tokenizer, tokenised, task, model, base, tm
     draw_key, round_key = jax.random.split(key)
     problems = jax.vmap(lambda key: task.sample(key, "train"))(jax.random.split(draw_key, 2))
 
-    has_e = jnp.array([b"e" in tokenizer.token_bytes(t) for t in range(tokenizer.vocab_size)])
+    ids = range(tokenizer.vocab_size)
+    has_letter = jnp.array([bool(re.search(b"[a-z]", tokenizer.token_bytes(t))) for t in ids])
     on_device = dataclasses.replace(
         task,
         reward=lambda _, solution: (
-            (has_e[solution.tokens] & solution.mask).any().astype(jnp.float32)
+            (has_letter[solution.tokens] & solution.mask).any().astype(jnp.float32)
         ),
         leaks=lambda problem, abstraction: jnp.array(False),
     )
@@ -388,7 +366,8 @@ def test_a_pair_is_measured_against_as_many_bare_solutions(tokenizer, tokenised,
         )
     )(tokenised.problems, jax.random.split(jax.random.key(3), 3))
     assert played.solutions.log_probs.shape[:3] == (3, 4, 3)
-    right = np.array([[["e" in t for t in s] for s in q] for q in referee.read(played).solutions])
+    said = referee.read(played).solutions
+    right = np.array([[[bool(re.search("[a-z]", t)) for t in s] for s in q] for q in said])
     np.testing.assert_allclose(at_once.scores[pair.WITH], right[:, :2].mean((1, 2)), atol=1e-6)
     np.testing.assert_allclose(at_once.scores[pair.WITHOUT], right[:, 2:].mean((1, 2)), atol=1e-6)
     names = [row["measure"] for row in at_once.rows()]
