@@ -5,12 +5,14 @@ its initial value, its abstract shape, its sharding and its place in a checkpoin
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxreason.model.config import ModelConfig
 from jaxreason.model.products import multiply_quantized, project
@@ -171,7 +173,7 @@ class Attention(_Module):
     (https://arxiv.org/abs/2305.13245).
     """
 
-    layer: int
+    windowed: bool
 
     @nn.compact
     def __call__(
@@ -222,7 +224,7 @@ class Attention(_Module):
 
     def _rotated(self, values: Array, positions: Array) -> Array:
         config = self.config
-        if config.has_window(self.layer) and config.local_rope_theta is not None:
+        if self.windowed and config.local_rope_theta is not None:
             return rotate(values, positions, config.local_rope_theta)
         return rotate(values, positions, config.rope_theta, config.rope_scaling)
 
@@ -245,8 +247,44 @@ class FeedForward(_Module):
         return self._projected(gate * up, "down", shape[::-1], axes[::-1], scale)
 
 
+class Layer(_Module):
+    """One layer: attention, then the feed-forward layer, each added to the stream.
+
+    Attributes:
+        windowed: Whether its tokens see no further than the window.
+        prefix: What its weights' names begin with.
+    """
+
+    windowed: bool
+    prefix: str = ""
+
+    @nn.compact
+    def __call__(
+        self,
+        hidden: Float[Array, "batch time dim"],
+        positions: Int[Array, "batch time"],
+        mask: Bool[Array, "batch time slot"],
+        cached: KeysValues | None,
+        slot: Int[Array, ""] | None,
+    ) -> tuple[Float[Array, "batch time dim"], KeysValues]:
+        """Returns the stream after the layer, and its keys and values."""
+        attention = Attention(self.config, self.windowed, name=f"{self.prefix}attention")
+        before = self._norm("attention_norm", hidden)
+        mixed, written = attention(before, positions, mask, cached, slot)
+        hidden = hidden + self._sandwiched("post_attention_norm", mixed)
+        before = self._norm("feed_forward_norm", hidden)
+        fed = FeedForward(self.config, name=f"{self.prefix}feed_forward")(before)
+        return hidden + self._sandwiched("post_feed_forward_norm", fed), written
+
+    def _norm(self, name: str, hidden: Array) -> Array:
+        return RMSNorm(self.config, name=self.prefix + name)(hidden)
+
+    def _sandwiched(self, name: str, added: Array) -> Array:
+        return self._norm(name, added) if self.config.sandwich_norms else added
+
+
 class Decoder(_Module):
-    """Embedding, blocks and final norm; the output projection is applied by `unembed`."""
+    """Embedding, layers and final norm; the output projection is applied by `unembed`."""
 
     @nn.compact
     def __call__(
@@ -269,41 +307,30 @@ class Decoder(_Module):
             hidden = hidden * jnp.asarray(config.dim**0.5, config.dtype)
         seen = positions if slot_positions is None else slot_positions
         near = mask if config.window is None else mask & in_window(positions, seen, config.window)
-        block = _rematerialised(config.remat)
         written = []
-        for layer in range(config.num_layers):
-            hidden, kv = block(
-                self,
-                layer,
-                hidden,
-                positions,
-                near if config.has_window(layer) else mask,
-                None if cached is None else cached[layer],
-                slot,
-            )
+        for number in range(config.num_layers):
+            seen_by = near if config.has_window(number) else mask
+            kv = None if cached is None else cached[number]
+            hidden, kv = self._layer(number, hidden, positions, seen_by, kv, slot)
             written.append(kv)
         if not config.tie_embeddings:
             self._table("output")
-        return self._norm("norm", hidden), tuple(written)
+        return RMSNorm(config, name="norm")(hidden), tuple(written)
 
-    def block(
-        self,
-        layer: int,
-        hidden: Float[Array, "batch time dim"],
-        positions: Int[Array, "batch time"],
-        mask: Bool[Array, "batch time slot"],
-        cached: KeysValues | None,
-        slot: Int[Array, ""] | None,
-    ) -> tuple[Float[Array, "batch time dim"], KeysValues]:
-        """Runs one layer: attention, then the feed-forward layer, each added to the stream."""
-        config, name = self.config, f"layer_{layer}"
-        before = self._norm(f"{name}_attention_norm", hidden)
-        attention = Attention(config, layer, name=f"{name}_attention")
-        mixed, written = attention(before, positions, mask, cached, slot)
-        hidden = hidden + self._sandwiched(f"{name}_post_attention_norm", mixed)
-        before = self._norm(f"{name}_feed_forward_norm", hidden)
-        fed = FeedForward(config, name=f"{name}_feed_forward")(before)
-        return hidden + self._sandwiched(f"{name}_post_feed_forward_norm", fed), written
+    def _layer(self, number: int, *inputs: Array | KeysValues | None) -> tuple[Array, KeysValues]:
+        """Runs one layer on the weights `layer_NUMBER_...`, which stand beside the others."""
+        config, prefix = self.config, f"layer_{number}_"
+        windowed = config.has_window(number)
+        if self.is_initializing():
+            layer = Layer(config, windowed, prefix)
+            nn.share_scope(self, layer)
+            return layer(*inputs)
+        weights = {
+            name.removeprefix(prefix): weight
+            for name, weight in self.variables["params"].items()
+            if name.startswith(prefix)
+        }
+        return _rematerialised(config.remat)(config, windowed, weights, *inputs)
 
     def _embedded(self, tokens: Array) -> Array:
         rows = self._table("embedding")[tokens]
@@ -312,24 +339,26 @@ class Decoder(_Module):
             rows = rows.astype(jnp.float32) * scale[tokens][..., None]
         return rows.astype(self.config.dtype)
 
-    def _norm(self, name: str, hidden: Array) -> Array:
-        return RMSNorm(self.config, name=name)(hidden)
-
-    def _sandwiched(self, name: str, added: Array) -> Array:
-        return self._norm(name, added) if self.config.sandwich_norms else added
-
     def _table(self, name: str) -> Array:
         shape, initial = (self.config.vocab_size, self.config.dim), nn.initializers.normal(0.02)
         return self._parameter(name, shape, ("vocab", "embed"), initial)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _run_layer(
+    config: ModelConfig, windowed: bool, weights: PyTree, *inputs: Any
+) -> tuple[Array, KeysValues]:
+    """Runs a layer; under `jit`, all layers of a kind are traced and lowered once."""
+    return Layer(config, windowed).apply({"params": weights}, *inputs)
 
 
 def _rematerialised(remat: str) -> Callable[..., tuple[Array, KeysValues]]:
     """Returns a layer that keeps for the backward pass what `ModelConfig.remat` says."""
     policies = jax.checkpoint_policies
     if remat == "none":
-        return Decoder.block
+        return _run_layer
     kept = policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
-    return nn.remat(Decoder.block, policy=kept, static_argnums=(1,))
+    return jax.checkpoint(_run_layer, policy=kept, static_argnums=(0, 1))
 
 
 def in_window(

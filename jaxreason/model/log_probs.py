@@ -41,8 +41,10 @@ def score_logits(
         >>> round(float(scores.log_probs[0]), 6), round(float(scores.entropy[0]), 6)
         (-1.386294, 1.386294)
     """
-    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
-    chosen = jnp.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]
+    logits = logits.astype(jnp.float32)
+    log_total = jax.nn.logsumexp(logits, axis=-1)
+    log_probs = logits - log_total[..., None]
+    chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0] - log_total
     possible = log_probs > -jnp.inf
     finite = jnp.where(possible, log_probs, 0.0)
     entropy = -jnp.where(possible, jnp.exp(finite) * finite, 0.0).sum(-1)
@@ -60,7 +62,8 @@ def score_hidden(
 ) -> TokenScores:
     """Scores each target under the hidden state in its place, `chunk_size` tokens at a time.
 
-    Logits exist for one chunk at a time, in the backward pass too, where they are computed again.
+    Logits exist for one chunk at a time, in the backward pass too, where they are computed again
+    if there are several chunks.
 
     Args:
         config: The decoder's shape.
@@ -80,20 +83,23 @@ def score_hidden(
     check_shape("targets", targets, (batch, time))
     check_that(chunk_size >= 1, f"chunk_size must be 1 or more; got {chunk_size}.")
 
-    @jax.checkpoint
     def score(chunk: tuple[Array, Array]) -> TokenScores:
-        return score_logits(transform(unembed(config, params, chunk[0])), chunk[1])
+        logits = transform(unembed(config, params, chunk[0]))
+        # Of its passes over the vocabulary none is kept: doing them again is faster than that.
+        return jax.checkpoint(score_logits)(logits, chunk[1])
 
     count = batch * time
+    if count <= chunk_size:
+        return score((hidden, targets))
     flat = hidden.reshape(count, config.dim), targets.reshape(count)
-    chunks = max(1, -(-count // chunk_size))
+    chunks = -(-count // chunk_size)
     size = -(-count // chunks)
     padding = chunks * size - count
     padded = (
         jnp.pad(flat[0], ((0, padding), (0, 0))).reshape(chunks, size, config.dim),
         jnp.pad(flat[1], (0, padding)).reshape(chunks, size),
     )
-    scores = jax.lax.map(score, padded)
+    scores = jax.lax.map(jax.checkpoint(score), padded)
     return jax.tree.map(lambda leaf: leaf.reshape(-1)[:count].reshape(batch, time), scores)
 
 
