@@ -317,7 +317,7 @@ class Decoder(_Module):
             self._table("output")
         return RMSNorm(config, name="norm")(hidden), tuple(written)
 
-    def _layer(self, number: int, *inputs: Array | KeysValues | None) -> tuple[Array, KeysValues]:
+    def _layer(self, number: int, *inputs: Any) -> tuple[Array, KeysValues]:
         """Runs one layer on the weights `layer_NUMBER_...`, which stand beside the others."""
         config, prefix = self.config, f"layer_{number}_"
         windowed = config.has_window(number)
@@ -349,7 +349,9 @@ def _run_layer(
     config: ModelConfig, windowed: bool, weights: PyTree, *inputs: Any
 ) -> tuple[Array, KeysValues]:
     """Runs a layer; under `jit`, all layers of a kind are traced and lowered once."""
-    return Layer(config, windowed).apply({"params": weights}, *inputs)
+    # As flax types it, the result may be variables too.
+    output: Any = Layer(config, windowed).apply({"params": weights}, *inputs)
+    return output
 
 
 def _rematerialised(remat: str) -> Callable[..., tuple[Array, KeysValues]]:

@@ -15,7 +15,7 @@ from data.verifiers import NumberVerifier
 from jaxreason.model import ModelConfig, init
 from jaxreason.rlad import GameConfig, Player, init_game, iterate
 from jaxreason.tasks import RuleInductionConfig, decode, make_rule_induction
-from train.host_round import make_host_round
+from train.host_round import HostRound
 
 MODEL = ModelConfig(vocab_size=40, dim=16, num_layers=1, num_heads=2, num_kv_heads=1, hidden_dim=16)
 PLAYERS = (Player(MODEL, optax.sgd(0.1)),) * 2
@@ -51,13 +51,26 @@ def judge(played, failing=()):
 
 def test_it_is_the_compiled_iteration():
     """The task's own reward, judged by Python instead, gives the same state and metrics."""
-    step = make_host_round(GAME, TASK, PLAYERS, judge)
+    step = HostRound(GAME, TASK, PLAYERS, judge)
     state, metrics = step(start(), KEYS)
     expected, measured = jax.jit(partial(iterate, GAME, LOTTERY, PLAYERS))(start(), KEYS)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), state, expected)
     for name, value in measured.items():
         np.testing.assert_allclose(metrics[name], value, atol=1e-5)
     assert metrics["verifier/failed"] == metrics["verifier/timed_out"] == 0
+
+
+def test_compiled_ahead_it_is_the_same():
+    """From shapes alone; what it works in holds at least a player's gradients."""
+    ahead = HostRound(GAME, TASK, PLAYERS, judge)
+    working = ahead.compile(jax.eval_shape(start), KEYS)
+    begun = start()
+    assert working > sum(leaf.nbytes for leaf in jax.tree.leaves(begun.solution.train.params))
+    state, metrics = HostRound(GAME, TASK, PLAYERS, judge)(start(), KEYS)
+    compiled, measured = ahead(begun, KEYS)
+    jax.tree.map(np.testing.assert_array_equal, (compiled, measured), (state, metrics))
+    with pytest.raises(TypeError):  # the halves are compiled for these shapes
+        ahead(start(), KEYS[:2])
 
 
 def test_a_solution_that_could_not_be_judged_is_masked():
@@ -71,7 +84,7 @@ def test_a_solution_that_could_not_be_judged_is_masked():
             rewards = np.where(found.valid, found.rewards, other)
             return dataclasses.replace(found, rewards=rewards.astype(np.float32))
 
-        state, metrics = make_host_round(GAME, TASK, PLAYERS, verdicts)(start(), KEYS)
+        state, metrics = HostRound(GAME, TASK, PLAYERS, verdicts)(start(), KEYS)
         states.append(state)
         assert metrics["verifier/failed"] == 0.5
     jax.tree.map(np.testing.assert_array_equal, *states)
@@ -87,7 +100,7 @@ def test_a_pool_judges_texts(reference):
             flat = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), written)
             return pool.score(decode(flat), [reference] * len(flat.tokens))
 
-        state, metrics = make_host_round(GAME, TASK, PLAYERS, ask)(start(), KEYS)
+        state, metrics = HostRound(GAME, TASK, PLAYERS, ask)(start(), KEYS)
     failed = reference == "seven"
     assert metrics["verifier/failed"] == float(failed)
     if failed:  # nobody earned anything: no advantage, and no sample in the loss

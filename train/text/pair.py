@@ -16,16 +16,15 @@ from data.verifier_pool import VerifierPool
 from jaxreason.model import ModelConfig, Params, attach
 from jaxreason.rlad import Play, play, voted_accuracy
 from jaxreason.rollout import Sampling
-from jaxreason.tasks import Task
+from jaxreason.tasks import Task, TextProblem
 from train.intervals import difference_interval, mean_interval
 from train.loop import Run
 from train.memory import check_memory
 from train.progress import track
 from train.run_folder import write_json
 from train.text.config import TextConfig
-from train.text.memory import writing_bytes
 from train.text.prepared import prepare_game
-from train.text.pretrained import Pretrained, size_of
+from train.text.pretrained import Pretrained
 from train.text.prompts import TokenisedQuestions
 from train.text.referee import Referee, Texts
 from train.text.results import estimate_row
@@ -94,8 +93,11 @@ def evaluate_pair(
 
     Returns:
         Scores of the questions.
+
+    Raises:
+        RefusedError: If a batch does not fit into memory.
     """
-    run = jax.jit(
+    program = jax.jit(
         partial(
             play,
             task,
@@ -108,14 +110,16 @@ def evaluate_pair(
     )
     count = len(tokenised.questions)
     keys = jax.random.split(key, count)
+    first_rows = np.minimum(np.arange(batch), count - 1)
+    run = program.lower(players, _take(tokenised, first_rows), keys[first_rows]).compile()
+    check_memory({"cache and activations": run.memory_analysis().temp_size_in_bytes})
     found: list[tuple[np.ndarray, ...]] = []
     with track("evaluate pair", -(-count // batch)) as progress:
         for number in progress:
             # The last batch is filled up, so that it compiles nothing anew.
             first = number * batch
             rows = np.minimum(np.arange(first, first + batch), count - 1)
-            problems = jax.tree.map(lambda leaf, rows=rows: leaf[rows], tokenised.problems)
-            played = run(players, problems, keys[rows])
+            played = run(players, _take(tokenised, rows), keys[rows])
             verdicts, leaks = referee.judge(played), referee.find_leaks(played)
             told = _read(referee.read(played), played, verdicts)
             found.append(tuple(each[: count - first] for each in (*told, leaks)))
@@ -139,6 +143,11 @@ def evaluate_pair(
     )
 
 
+def _take(tokenised: TokenisedQuestions, rows: np.ndarray) -> TextProblem:
+    """Returns the problems of these questions."""
+    return jax.tree.map(lambda leaf: leaf[rows], tokenised.problems)
+
+
 def evaluate_trained(
     config: TextConfig, run: Run, pretrained: Pretrained, base: Params, questions: QuestionSet
 ) -> PairScores:
@@ -157,19 +166,6 @@ def evaluate_trained(
     settings = config.evaluation
     adapters = load_players(config, run, pretrained.model)
     tokenised, task = prepare_game(config.rl, pretrained, questions.test, questions.instruction)
-    prompts = 2 * settings.batch_size * settings.abstractions
-    check_memory(
-        {
-            "adapters": size_of(adapters),
-            "cache": writing_bytes(
-                pretrained.model,
-                task,
-                tokenised.problems,
-                prompts=prompts,
-                solutions=settings.solutions,
-            ),
-        }
-    )
     with VerifierPool(
         questions.verifier, workers=settings.workers, time_limit=settings.time_limit
     ) as pool:

@@ -28,7 +28,7 @@ class Texts:
 
 
 class Referee:
-    """Judges rounds of text; use its methods with `train.host_round.make_host_round`.
+    """Judges rounds of text; use its methods with `train.host_round.HostRound`.
 
     Args:
         tokenizer: The model's.

@@ -5,7 +5,9 @@ compiled in two halves with the host between them; see `train.host_round`.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +17,18 @@ from data.questions import QuestionSet
 from data.verifier_pool import VerifierPool
 from jaxreason.model import Adapters, ModelConfig, Params, init_adapters
 from jaxreason.optimizer import make_optimizer
-from jaxreason.rlad import GameState, Player, init_game, updates_per_round
+from jaxreason.rlad import GameConfig, GameState, Player, init_game, updates_per_round
 from jaxreason.tasks import Task
 from train.checkpoints import SEAL
 from train.errors import RefusedError
-from train.host_round import make_host_round
+from train.host_round import HostRound
 from train.loop import Run, count_skipped, load_stage, train_stage
 from train.memory import check_memory
 from train.run_folder import write_json
 from train.text import sft
 from train.text.config import TextConfig
-from train.text.memory import memory_parts
 from train.text.prepared import prepare_game
-from train.text.pretrained import open_pretrained, open_task
+from train.text.pretrained import open_pretrained, open_task, size_of
 from train.text.referee import Referee
 from train.text.rl_config import TextRLConfig
 
@@ -54,23 +55,61 @@ def play_questions(config: TextConfig, run: Run, questions: QuestionSet) -> Game
     """Trains both players on given questions; see `play_text`."""
     settings, pretrained = config.rl, open_pretrained(config)
     tokenised, task = prepare_game(settings, pretrained, questions.train, questions.instruction)
-    model = dataclasses.replace(pretrained.model, remat=settings.remat)
-    check_memory(memory_parts(settings, model, task, tokenised.problems))
-    base = pretrained.load(config.dtype)
-    players = make_players(settings, model)
+    players = make_players(settings, dataclasses.replace(pretrained.model, remat=settings.remat))
     with VerifierPool(
         questions.verifier, workers=settings.workers, time_limit=settings.time_limit
     ) as pool:
         referee = Referee(pretrained.tokenizer, tokenised.questions, pool)
+        finds = referee.find_leaks if settings.game.abstractions else None
+        play_round = HostRound(settings.game, task, players, referee.judge, find_leaks=finds)
+        prepare_memory(settings, play_round, players, task, pretrained.shapes(config.dtype))
+        base = pretrained.load(config.dtype)
         return train_stage(
             run,
             STAGE,
             config.loop,
             state=start(config, run, players, base),
-            step=make_step(config, task, players, base, referee, run.path / SAMPLES),
+            step=make_step(config, task, play_round, base, referee, run.path / SAMPLES),
             total=settings.steps,
             key=jax.random.fold_in(jax.random.key(config.seed), 3),
         )
+
+
+def prepare_memory(
+    settings: TextRLConfig,
+    play_round: HostRound,
+    players: tuple[Player, Player],
+    task: Task,
+    base: Params,
+) -> None:
+    """Compiles the rounds, tells the memory that they take and refuses what does not fit.
+
+    Args:
+        settings: The settings of the game.
+        play_round: One round.
+        players: What is fixed about both players.
+        task: The task.
+        base: The shapes of the base.
+
+    Raises:
+        RefusedError: If there is not so much memory.
+    """
+    print("compiling a round", file=sys.stderr)
+    adapters = jax.eval_shape(
+        lambda: init_adapters(settings.lora, players[1].model, jax.random.key(0))
+    )
+    state = jax.eval_shape(partial(_begin, settings.game, players), adapters, adapters, base)
+    key = jax.random.key(0)
+    keys = jax.random.split(key, settings.game.problems)
+    problems = jax.eval_shape(partial(draw_problems, task, settings.game), key)
+    working = play_round.compile(dataclasses.replace(state, base=base), keys, problems)
+    check_memory(
+        {
+            "parameters": size_of(base),
+            "adapters and optimisers": size_of(state),
+            "cache or activations": working,
+        }
+    )
 
 
 def make_players(settings: TextRLConfig, model: ModelConfig) -> tuple[Player, Player]:
@@ -96,14 +135,21 @@ def start(config: TextConfig, run: Run, players: tuple[Player, Player], base: Pa
         solution = load_warm_start(config, run, sft.STAGE, solution)
     if (run.path / "checkpoints" / sft.ABSTRACTION_STAGE).exists():
         abstraction = load_warm_start(config, run, sft.ABSTRACTION_STAGE, abstraction)
+    # Under jit, the copy of the base that it would make is not asked for.
+    return jax.jit(partial(_begin, game, players))(abstraction, solution, base)
+
+
+def _begin(
+    game: GameConfig,
+    players: tuple[Player, Player],
+    abstraction: Adapters,
+    solution: Adapters,
+    base: Params,
+) -> GameState:
+    """Returns the players before the first round, without the base that they share."""
     alone = game.shared or not game.abstractions
-
-    @jax.jit  # the copy of the base that it would make is not asked for
-    def begin(abstraction: Adapters, solution: Adapters, base: Params) -> GameState:
-        first = None if alone else abstraction
-        return dataclasses.replace(init_game(players, first, solution, base=base), base=None)
-
-    return begin(abstraction, solution, base)
+    first = None if alone else abstraction
+    return dataclasses.replace(init_game(players, first, solution, base=base), base=None)
 
 
 def load_warm_start(config: TextConfig, run: Run, stage: str, like: Adapters) -> Adapters:
@@ -123,7 +169,7 @@ def load_warm_start(config: TextConfig, run: Run, stage: str, like: Adapters) ->
 def make_step(
     config: TextConfig,
     task: Task,
-    players: tuple[Player, Player],
+    play_round: HostRound,
     base: Params,
     referee: Referee,
     folder: Path,
@@ -133,23 +179,19 @@ def make_step(
     Args:
         config: The experiment.
         task: Its task.
-        players: What is fixed about both players.
-        base: The frozen parameters beside which both work.
-        referee: Judges solutions and finds leaks.
+        play_round: One round.
+        base: The frozen parameters beside which both players work.
+        referee: Judged the round; tells its texts.
         folder: Where the texts of some rounds go.
     """
     game = config.rl.game
-    finds = referee.find_leaks if game.abstractions else None
-    play_round = make_host_round(game, task, players, referee.judge, find_leaks=finds)
 
     def step(
         state: GameState, key: jax.Array, number: int
     ) -> tuple[GameState, dict[str, jax.Array]]:
         draw_key, key = jax.random.split(key)
         # Not under jit, which would make the pool of questions a part of the program.
-        problems = jax.vmap(lambda key: task.sample(key, "train"))(
-            jax.random.split(draw_key, game.problems)
-        )
+        problems = draw_problems(task, game, draw_key)
         whole = dataclasses.replace(state, base=base)
         whole, metrics = play_round(whole, jax.random.split(key, game.problems), problems)
         if number % config.rl.samples_every == 0:
@@ -159,6 +201,11 @@ def make_step(
         return state, metrics | count_skipped(*opt_states(state))
 
     return step
+
+
+def draw_problems(task: Task, game: GameConfig, key: jax.Array) -> Any:
+    """Returns the problems of a round."""
+    return jax.vmap(lambda key: task.sample(key, "train"))(jax.random.split(key, game.problems))
 
 
 def opt_states(state: GameState) -> list[Any]:

@@ -25,6 +25,7 @@ from train import memory
 from train.checkpoints import Checkpoints
 from train.config import LoopConfig
 from train.errors import RefusedError
+from train.host_round import HostRound
 from train.loop import Run
 from train.metrics import MetricsLog, read_metrics
 from train.run_folder import read_json
@@ -155,7 +156,8 @@ def test_a_round_is_the_compiled_one(tokenizer, tokenised, task, model, base, tm
     players = rl.make_players(SETTINGS, model)
     adapters = [init_adapters(SETTINGS.lora, model, jax.random.key(seed)) for seed in (1, 2)]
     referee = Referee(tokenizer, tokenised.questions, Letters())
-    step = rl.make_step(config, task, players, base, referee, tmp_path / "samples")
+    play_round = HostRound(GAME, task, players, referee.judge, find_leaks=referee.find_leaks)
+    step = rl.make_step(config, task, play_round, base, referee, tmp_path / "samples")
     whole = init_game(players, *adapters, base=base)
     key = jax.random.key(5)
     draw_key, round_key = jax.random.split(key)
@@ -193,7 +195,9 @@ def test_solutions_that_could_not_be_judged_have_no_reward(
     adapters = [init_adapters(settings.lora, model, jax.random.key(seed)) for seed in (1, 2)]
     start = dataclasses.replace(init_game(players, *adapters, base=base), base=None)
     referee = Referee(tokenizer, tokenised.questions, Letters(failing=range(12)))
-    step = rl.make_step(TextConfig(rl=settings), task, players, base, referee, tmp_path / "told")
+    play_round = HostRound(GAME, task, players, referee.judge, find_leaks=referee.find_leaks)
+    config = TextConfig(rl=settings)
+    step = rl.make_step(config, task, play_round, base, referee, tmp_path / "told")
     _, metrics = step(start, jax.random.key(5), 0)
     assert metrics["verifier/failed"] == 1
     assert metrics["solution/loss"] == metrics["abstraction/loss"] == 0
