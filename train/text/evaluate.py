@@ -7,11 +7,11 @@ from data.verifier_pool import VerifierPool
 from jaxreason.model import Adapters, Params, attach
 from train.errors import refuse_bad_values
 from train.loop import Run
-from train.text import rl, sft
+from train.text import sft
 from train.text.answers import Answerer, Compiled
 from train.text.config import TextConfig
 from train.text.measures import Judged
-from train.text.pair import evaluate_trained
+from train.text.pair import evaluate_pairs
 from train.text.pretrained import Pretrained, open_pretrained, open_task, size_of
 from train.text.results import BASE, report
 
@@ -19,8 +19,8 @@ from train.text.results import BASE, report
 def evaluate_text(config: TextConfig, run: Run) -> None:
     """Evaluates the pretrained model and, where a run has them, the fine-tuned one and the pair.
 
-    Writes evaluation.json and samples.json into the run folder, and pair.json for a pair that has
-    played the game.
+    Writes evaluation.json and samples.json into the run folder, and pair.json if there are both
+    players' warm starts or they have played the game.
 
     Args:
         config: The experiment.
@@ -53,8 +53,7 @@ def evaluate_text(config: TextConfig, run: Run) -> None:
         elif (run.path / "checkpoints" / sft.STAGE).exists():
             print(f"the stage {sft.STAGE} of {run.path} is not finished; it is left out")
     report(config, run, questions, judged)
-    if rl.is_finished(config, run):
-        evaluate_trained(config, run, pretrained, base, questions)
+    evaluate_pairs(config, run, pretrained, base, questions)
 
 
 def tuned_params(base: Params, trained: Params | Adapters) -> Params:

@@ -1,6 +1,7 @@
 """A pair of players on held-out questions: hints against as many solutions without one."""
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,24 +14,24 @@ from data.questions import QuestionSet
 from data.tables import table
 from data.verdicts import Verdicts
 from data.verifier_pool import VerifierPool
-from jaxreason.model import ModelConfig, Params, attach
+from jaxreason.model import Adapters, LoRAConfig, ModelConfig, Params, attach, init_adapters
 from jaxreason.rlad import Play, play, voted_accuracy
 from jaxreason.rollout import Sampling
 from jaxreason.tasks import Task, TextProblem
-from train.intervals import difference_interval, mean_interval
 from train.loop import Run
 from train.memory import check_memory
 from train.progress import track
 from train.run_folder import write_json
+from train.text import rl, sft
 from train.text.config import TextConfig
 from train.text.prepared import prepare_game
 from train.text.pretrained import Pretrained
 from train.text.prompts import TokenisedQuestions
 from train.text.referee import Referee, Texts
-from train.text.results import estimate_row
-from train.text.rl import load_players
+from train.text.results import SPLIT, difference, estimate, estimate_row
 from train.text.votes import vote_of
 
+PAIR = "pair.json"
 WITH, WITHOUT = "with hints", "without a hint"
 BEST = "best hint"
 MAJORITY, SELF_CONSISTENCY = "majority with hints", "majority without a hint"
@@ -42,10 +43,11 @@ COMPARED = ((WITH, WITHOUT), (BEST, WITHOUT), (MAJORITY, SELF_CONSISTENCY))
 
 @dataclasses.dataclass(frozen=True)
 class PairScores:
-    """How a pair did; one row a question that could be judged both with and without hints."""
+    """How a pair did."""
 
     scores: dict[str, np.ndarray]
-    """One score in [0, 1] a question, by measure."""
+    """One score in [0, 1] a question, by measure; NaN where its solutions could not be judged both
+    with and without hints."""
     leaks: float
     """Share of the hints that give the answer away."""
     unjudged: float
@@ -53,15 +55,21 @@ class PairScores:
     samples: list[dict[str, Any]]
     """The last batch, as `Referee.samples` tells it."""
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Returns every mean, and every difference, with its 95% interval."""
-        means = {name: mean_interval(self.scores[name]) for name in MEASURES}
-        differences = {
-            f"{first} - {second}": difference_interval(self.scores[first], self.scores[second])
+    def rows(self, stage: str) -> list[dict[str, Any]]:
+        """Returns every mean with its 95% interval, in the form of evaluation.json."""
+        told = {"stage": stage, "split": SPLIT}
+        return [{**told, "measure": name, **estimate(self.scores[name])} for name in MEASURES]
+
+    def differences(self, stage: str) -> list[dict[str, Any]]:
+        """Returns every difference with its 95% interval, in the form of evaluation.json."""
+        return [
+            {
+                "claim": f"{stage}: {first} - {second}",
+                "split": SPLIT,
+                **difference(self.scores[first], self.scores[second]),
+            }
             for first, second in COMPARED
-        }
-        told = {**means, **differences}
-        return [{"measure": name, **dataclasses.asdict(each)} for name, each in told.items()]
+        ]
 
 
 def evaluate_pair(
@@ -76,6 +84,7 @@ def evaluate_pair(
     sampling: Sampling,
     batch: int,
     key: jax.Array,
+    name: str = "evaluate pair",
 ) -> PairScores:
     """Spends m hints x k solutions on every question, and as many solutions without a hint.
 
@@ -90,6 +99,7 @@ def evaluate_pair(
         sampling: The distribution of both players.
         batch: Questions at the same time; bounds the memory.
         key: A random key.
+        name: What the progress is called.
 
     Returns:
         Scores of the questions.
@@ -114,7 +124,7 @@ def evaluate_pair(
     run = program.lower(players, _take(tokenised, first_rows), keys[first_rows]).compile()
     check_memory({"cache and activations": run.memory_analysis().temp_size_in_bytes})
     found: list[tuple[np.ndarray, ...]] = []
-    with track("evaluate pair", -(-count // batch)) as progress:
+    with track(name, -(-count // batch)) as progress:
         for number in progress:
             # The last batch is filled up, so that it compiles nothing anew.
             first = number * batch
@@ -127,7 +137,11 @@ def evaluate_pair(
     sides = slice(None, abstractions), slice(abstractions, None)
     judged = np.stack([valid[:, side].any((1, 2)) for side in sides]).all(0)
     with_hints, bare = (
-        _score(rewards[judged, side], valid[judged, side], answers[judged, side]) for side in sides
+        [
+            np.where(judged, scores, np.nan)
+            for scores in _score(rewards[:, side], valid[:, side], answers[:, side])
+        ]
+        for side in sides
     )
     return PairScores(
         scores={
@@ -148,50 +162,94 @@ def _take(tokenised: TokenisedQuestions, rows: np.ndarray) -> TextProblem:
     return jax.tree.map(lambda leaf: leaf[rows], tokenised.problems)
 
 
-def evaluate_trained(
+def evaluate_pairs(
     config: TextConfig, run: Run, pretrained: Pretrained, base: Params, questions: QuestionSet
-) -> PairScores:
-    """Measures the pair that a run has trained on the test questions; writes `pair.json`.
+) -> dict[str, PairScores]:
+    """Measures the pairs that a run has on the test questions; writes `pair.json`.
 
     Args:
         config: The experiment; `config.evaluation` says how much is spent on a question.
-        run: Its folder; the game must be finished.
+        run: Its folder.
         pretrained: The model.
         base: Its weights.
         questions: The task.
 
+    Returns:
+        Scores by stage: those of the warm starts, if there is one of each player, and those after
+        the game, if it is finished. Nothing is written if there are none.
+
     Raises:
-        RefusedError: If the game is not finished, or it does not fit into memory.
+        RefusedError: If it does not fit into memory.
     """
-    settings = config.evaluation
-    adapters = load_players(config, run, pretrained.model)
+    pairs = find_pairs(config, run, pretrained.model)
+    if not pairs:
+        return {}
     tokenised, task = prepare_game(config.rl, pretrained, questions.test, questions.instruction)
+    settings = config.evaluation
     with VerifierPool(
         questions.verifier, workers=settings.workers, time_limit=settings.time_limit
     ) as pool:
-        scored = evaluate_pair(
-            task,
-            pretrained.model,
-            (attach(base, adapters[0]), attach(base, adapters[1])),
-            tokenised,
-            Referee(pretrained.tokenizer, tokenised.questions, pool),
-            abstractions=settings.abstractions,
-            solutions=settings.solutions,
-            sampling=Sampling(temperature=config.rl.game.temperature),
-            batch=settings.batch_size,
-            key=jax.random.fold_in(jax.random.key(config.seed), 4),
-        )
-    rows = scored.rows()
-    told = {"rows": rows, "leaks": scored.leaks, "unjudged": scored.unjudged}
-    write_json(run.path / "pair.json", told | {"samples": scored.samples})
-    budget = f"{settings.abstractions} x {settings.solutions}"
-    print(f"\nThe pair after the game, {budget} solutions against as many without a hint\n")
-    print(table([estimate_row(row["measure"], row) for row in rows]))
-    print(
-        f"\n{scored.leaks:.1%} of the hints give the answer away; {scored.unjudged:.1%} of the"
-        " solutions could not be judged and count for nothing"
-    )
+        scored = {
+            stage: evaluate_pair(
+                task,
+                pretrained.model,
+                (attach(base, adapters[0]), attach(base, adapters[1])),
+                tokenised,
+                Referee(pretrained.tokenizer, tokenised.questions, pool),
+                abstractions=settings.abstractions,
+                solutions=settings.solutions,
+                sampling=Sampling(temperature=config.rl.game.temperature),
+                batch=settings.batch_size,
+                key=jax.random.fold_in(jax.random.key(config.seed), 4),
+                name=f"evaluate pair {stage}",
+            )
+            for stage, adapters in pairs.items()
+        }
+    _tell(config, run, scored)
     return scored
+
+
+def find_pairs(
+    config: TextConfig, run: Run, model: ModelConfig
+) -> dict[str, tuple[Adapters, Adapters]]:
+    """Returns the adapters of both players by stage, of the stages that are finished."""
+    pairs = {}
+    both = sft.ABSTRACTION_STAGE, sft.STAGE
+    if config.sft.rank and all(sft.is_finished(config, run, stage) for stage in both):
+        lora = LoRAConfig(config.sft.rank, config.sft.alpha)
+        like = init_adapters(lora, model, jax.random.key(0))
+        first, second = (rl.load_warm_start(config, run, stage, like) for stage in both)
+        pairs[sft.STAGE] = first, second
+    if rl.is_finished(config, run):
+        pairs[rl.STAGE] = rl.load_players(config, run, model)
+    return pairs
+
+
+def _tell(config: TextConfig, run: Run, scored: Mapping[str, PairScores]) -> None:
+    """Writes and shows how the pairs of a run did."""
+    rows = [row for stage, each in scored.items() for row in each.rows(stage)]
+    differences = [row for stage, each in scored.items() for row in each.differences(stage)]
+    if len(scored) == 2:
+        before, after = (each.scores for each in scored.values())
+        claim = " - ".join(reversed(scored))
+        differences += [
+            {"claim": f"{claim}, {name}", "split": SPLIT, **difference(after[name], before[name])}
+            for name in MEASURES
+        ]
+    stages = {
+        stage: {"leaks": each.leaks, "unjudged": each.unjudged, "samples": each.samples}
+        for stage, each in scored.items()
+    }
+    write_json(run.path / PAIR, {"rows": rows, "differences": differences, "stages": stages})
+    budget = f"{config.evaluation.abstractions} x {config.evaluation.solutions}"
+    print(f"\nPairs of players, {budget} solutions against as many without a hint\n")
+    print(table([estimate_row(f"{row['stage']}, {row['measure']}", row) for row in rows]))
+    print(f"\n{table([estimate_row(row['claim'], row) for row in differences])}")
+    for stage, each in scored.items():
+        print(
+            f"\n{stage}: {each.leaks:.1%} of the hints give the answer away; {each.unjudged:.1%} of"
+            " the solutions could not be judged and count for nothing"
+        )
 
 
 def _read(

@@ -32,13 +32,13 @@ def report(config: TextConfig, run: Run, questions: QuestionSet, judged: dict[st
             "stage": stage,
             "split": SPLIT,
             "measure": name,
-            **_estimate(mean_interval(_known(values))),
+            **estimate(values),
         }
         for stage, found in measures.items()
         for name, values in found.items()
     ]
     differences = [
-        {"claim": f"{stage} - {BASE}, {name}", "split": SPLIT, **_difference(values, before)}
+        {"claim": f"{stage} - {BASE}, {name}", "split": SPLIT, **difference(values, before)}
         for stage, found in measures.items()
         if stage != BASE
         for name, values in found.items()
@@ -55,17 +55,25 @@ def report(config: TextConfig, run: Run, questions: QuestionSet, judged: dict[st
     _show(config.evaluation, questions, judged, rows, differences, generation)
 
 
-def _known(values: np.ndarray) -> np.ndarray:
-    return values[~np.isnan(values)]
+def estimate(values: np.ndarray) -> dict[str, Any]:
+    """Returns the mean of the questions that have a value, with its 95% interval.
+
+    Example:
+        >>> estimate(np.array([0.5, np.nan, 0.5]))
+        {'mean': 0.5, 'low': 0.5, 'high': 0.5, 'count': 2}
+    """
+    return dataclasses.asdict(mean_interval(values[~np.isnan(values)]))
 
 
-def _estimate(estimate: Any) -> dict[str, Any]:
-    return dataclasses.asdict(estimate)
+def difference(values: np.ndarray, before: np.ndarray) -> dict[str, Any]:
+    """Returns the mean difference over the questions that have both values, with its interval.
 
-
-def _difference(values: np.ndarray, before: np.ndarray) -> dict[str, Any]:
+    Example:
+        >>> difference(np.array([1.0, 1.0, np.nan]), np.array([0.5, 0.5, 0.0]))
+        {'mean': 0.5, 'low': 0.5, 'high': 0.5, 'count': 2}
+    """
     both = ~(np.isnan(values) | np.isnan(before))
-    return _estimate(difference_interval(values[both], before[both]))
+    return dataclasses.asdict(difference_interval(values[both], before[both]))
 
 
 def _speed(judged: Judged) -> dict[str, Any]:

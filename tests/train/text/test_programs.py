@@ -225,9 +225,10 @@ def played(tuned, tiny_model, sums, tmp_path_factory):
 def test_a_pair_that_has_played_is_evaluated(played, tiny_model, sums, capsys):
     run("evaluate", tiny_model, sums, played)
     told = read_json(played / "pair.json")
-    assert [row["count"] for row in told["rows"]] == [5] * 8
+    assert [(row["stage"], row["count"]) for row in told["rows"]] == [("rl", 5)] * 5
+    assert [row["claim"].partition(":")[0] for row in told["differences"]] == ["rl"] * 3
     out = capsys.readouterr().out
-    assert "The pair after the game, 2 x 1 solutions against as many without a hint" in out
+    assert "Pairs of players, 2 x 1 solutions against as many without a hint" in out
 
 
 def test_both_players_leave_whole_or_as_adapters(played, tiny_model, tmp_path):

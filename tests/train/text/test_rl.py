@@ -284,7 +284,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(folder, model, tmp_path, monkeypa
         config = dataclasses.replace(config, evaluation=sizes)
         pretrained = open_pretrained(config)
         base = pretrained.load("float32")
-        scored = pair.evaluate_trained(config, run, pretrained, base, questions)
+        (scored,) = pair.evaluate_pairs(config, run, pretrained, base, questions).values()
     ends = whole.abstraction.train.params, whole.solution.train.params
     jax.tree.map(np.testing.assert_array_equal, trained, ends)
     told = read_json(tmp_path / "whole/pair.json")
@@ -374,10 +374,10 @@ def test_a_pair_is_measured_against_as_many_bare_solutions(tokenizer, tokenised,
     right = np.array([[[bool(re.search("[a-z]", t)) for t in s] for s in q] for q in said])
     np.testing.assert_allclose(at_once.scores[pair.WITH], right[:, :2].mean((1, 2)), atol=1e-6)
     np.testing.assert_allclose(at_once.scores[pair.WITHOUT], right[:, 2:].mean((1, 2)), atol=1e-6)
-    names = [row["measure"] for row in at_once.rows()]
-    assert names[: len(pair.MEASURES)] == list(pair.MEASURES)
-    assert names[len(pair.MEASURES)] == "with hints - without a hint"
-    assert all(row["low"] <= row["mean"] <= row["high"] for row in at_once.rows())
+    rows, differences = at_once.rows("rl"), at_once.differences("rl")
+    assert [row["measure"] for row in rows] == list(pair.MEASURES)
+    assert differences[0]["claim"] == "rl: with hints - without a hint"
+    assert all(row["low"] <= row["mean"] <= row["high"] for row in [*rows, *differences])
     assert at_once.unjudged == 0 and len(at_once.samples) == 3
 
 
@@ -396,7 +396,9 @@ def test_questions_that_could_not_be_judged_are_left_out(tokenizer, tokenised, t
         batch=3,
         key=jax.random.key(3),
     )
-    assert scored.scores[pair.WITH].shape == scored.scores[pair.MAJORITY].shape == (2,)
+    for name in (pair.WITH, pair.MAJORITY):
+        assert np.isnan(scored.scores[name]).tolist() == [True, False, False]
+    assert [row["count"] for row in scored.rows("rl")] == [2] * len(pair.MEASURES)
     assert scored.unjudged == pytest.approx(1 / 6)
 
 
