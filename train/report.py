@@ -1,7 +1,8 @@
 """The page that a run leaves behind: runs/NAME/report.html, made from the files beside it.
 
-It reads config.json, versions.json, metrics.jsonl, evaluation.json and samples.json; what is not
-there yet is said on the page. Text is escaped by the template; figures are made here.
+It reads config.json, versions.json, metrics.jsonl, evaluation.json, samples.json, and of a run on
+text pair.json and seconds.json; what is not there yet is said on the page. Text is escaped by the
+template; figures are made here.
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from data.final_answers import final_answer
 from train.metrics import read_metrics
 from train.progress import clock
 from train.report_figures import accuracy_figure, curve_figure, series_colors
@@ -23,7 +25,13 @@ HEADLINE = {
     "average over abstractions": "Average over abstractions",
     "best abstraction": "Best abstraction",
     "majority": "Voted (majority)",
+    "without a hint": "Without a hint",
+    "with hints": "With hints",
+    "best hint": "Best hint",
+    "majority with hints": "Voted (majority)",
 }
+SHOWN = 12
+"""Questions of a run on text that are shown; its files have all."""
 
 
 def write_report(run_path: Path | str) -> Path:
@@ -34,15 +42,20 @@ def write_report(run_path: Path | str) -> Path:
     """
     run_path = Path(run_path)
     evaluation = _read(run_path / "evaluation.json", {})
+    pair = _read(run_path / "pair.json", {})
+    evaluation |= {
+        name: [*evaluation.get(name, []), *pair.get(name, [])] for name in ("rows", "differences")
+    }
+    seconds = evaluation.get("seconds") or _read(run_path / "seconds.json", {})
     tables = tables_of(evaluation)
     page = _template().render(
         name=run_path.resolve().name,
         tables=tables,
         headline=_headline(tables),
-        claims=_claims(evaluation.get("differences", [])),
+        claims=_claims(evaluation["differences"]),
         curves=_curves(read_metrics(run_path)),
-        problems=_read(run_path / "samples.json", []),
-        durations=_durations(evaluation.get("seconds", {})),
+        problems=_problems(_read(run_path / "samples.json", []), pair.get("stages", {})),
+        durations=_durations(seconds),
         settings=_grouped(_read(run_path / "config.json", {})),
         versions=flatten(_read(run_path / "versions.json", {})),
     )
@@ -133,6 +146,47 @@ def _curve(name: str, lines: dict[str, list[tuple[int, float]]]) -> dict[str, An
         "legend": list(zip(lines, colors, strict=True)) if len(lines) > 1 else [],
         "svg": Markup(curve_figure(title(name), lines)),
     }
+
+
+def _problems(
+    samples: Sequence[Mapping[str, Any]], stages: Mapping[str, Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Returns worked problems; those of a run on text as attempts: one a stage, or a hint."""
+    shown = [
+        {**sample, "attempts": _attempts(sample["responses"])} if "responses" in sample else sample
+        for sample in samples[: SHOWN if any("responses" in each for each in samples) else None]
+    ]
+    for stage, told in stages.items():
+        for sample in told["samples"][:SHOWN]:
+            hints = [
+                {
+                    "hint": hint["text"],
+                    "leaks": hint["leaks"],
+                    "solutions": _solutions(hint["solutions"]),
+                }
+                for hint in sample["abstractions"]
+            ]
+            bare = {"title": "Without a hint", "solutions": _solutions(sample["bare"])}
+            shown.append({**sample, "split": stage, "attempts": [bare, *hints]})
+    return shown
+
+
+def _attempts(responses: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    return [
+        {"title": title(stage), "solutions": _solutions(told)} for stage, told in responses.items()
+    ]
+
+
+def _solutions(told: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns responses with their final answers, which are cut where they are long."""
+    return [
+        {
+            "text": each["text"],
+            "answer": final_answer(each["text"])[:60],
+            "correct": (each["reward"] or 0) >= 1,
+        }
+        for each in told
+    ]
 
 
 def _durations(seconds: Mapping[str, float | None]) -> list[dict[str, Any]]:

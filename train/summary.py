@@ -11,12 +11,14 @@ from typing import Any
 
 TITLES = {
     "data": "Data",
+    "base": "Base model",
     "pretrain": "Pretraining",
     "sft": "Fine-tuning",
     "sft_abstraction": "Warm start of the abstraction generator",
     "sft_solution": "Warm start of the solution generator",
     "rl": "Two-player RL",
     "evaluate_pretrain": "Evaluation of the base model",
+    "evaluate_base": "Evaluation of the base model",
     "evaluate_sft": "Evaluation of the warm starts",
     "evaluate_rl": "Evaluation of the trained players",
     "evaluate": "Evaluation",

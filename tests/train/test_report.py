@@ -175,3 +175,36 @@ def test_a_stage_without_headline_measures_still_has_a_figure(copied):
 
 def test_the_same_files_give_the_same_page(run, page):
     assert write_report(run).read_text() == page
+
+
+def test_a_run_on_text_shows_responses_hints_and_both_kinds_of_numbers(tmp_path):
+    said = {"text": f"{SCRIPT}\nAnswer: 18", "reward": 1.0}
+    wrong = {"text": "Answer: " + "9" * 90, "reward": None}
+    row = {"split": "test", "mean": 0.25, "low": 0.2, "high": 0.3, "count": 50}
+    sample = {"problem": "2 boxes of 9?", "answer": "18"}
+    responses = {"base": [wrong | {"hit_limit": True}], "sft": [said | {"hit_limit": False}]}
+    write_json(
+        tmp_path / "samples.json", [{**sample, "split": "test", "responses": responses}] * 30
+    )
+    rows = [{**row, "stage": "base", "measure": "accuracy"}]
+    write_json(tmp_path / "evaluation.json", {"rows": rows, "differences": []})
+    hints = [
+        {"text": "It makes 18.", "leaks": True, "solutions": [said, wrong]},
+        {"text": "Multiply.", "leaks": False, "solutions": [wrong]},
+    ]
+    pair = {
+        "rows": [{**row, "stage": "rl", "measure": "with hints"}],
+        "differences": [{**row, "claim": "rl: with hints - without a hint"}],
+        "stages": {"rl": {"samples": [{**sample, "abstractions": hints, "bare": [wrong]}]}},
+    }
+    write_json(tmp_path / "pair.json", pair)
+    write_json(tmp_path / "seconds.json", {"evaluate_base": 65.0})
+    page = write_report(tmp_path).read_text()
+    tags = parsed(page)
+    assert "script" not in tags.seen
+    assert page.count("<h3>Problem") == 12 + 1
+    assert page.count("gives the answer away") == 1 and "“Multiply.”" in page
+    assert f"<code>{'9' * 60}</code>" in page and "<code>18</code>" in page
+    for text in ("With hints", "Base model", "Evaluation of the base model", "1:05", "+25.0"):
+        assert text in page
+    assert "Hidden rule" not in page

@@ -7,6 +7,7 @@ from data.verifier_pool import VerifierPool
 from jaxreason.model import Adapters, Params, attach
 from train.errors import refuse_bad_values
 from train.loop import Run
+from train.report import write_report
 from train.text import sft
 from train.text.answers import Answerer, Compiled
 from train.text.config import TextConfig
@@ -19,8 +20,8 @@ from train.text.results import BASE, report
 def evaluate_text(config: TextConfig, run: Run) -> None:
     """Evaluates the pretrained model and, where a run has them, the fine-tuned one and the pair.
 
-    Writes evaluation.json and samples.json into the run folder, and pair.json if there are both
-    players' warm starts or they have played the game.
+    Writes evaluation.json, samples.json and report.html into the run folder, and pair.json if there
+    are both players' warm starts or they have played the game.
 
     Args:
         config: The experiment.
@@ -54,6 +55,7 @@ def evaluate_text(config: TextConfig, run: Run) -> None:
             print(f"the stage {sft.STAGE} of {run.path} is not finished; it is left out")
     report(config, run, questions, judged)
     evaluate_pairs(config, run, pretrained, base, questions)
+    print(f"\nthe report: {write_report(run.path)}")
 
 
 def tuned_params(base: Params, trained: Params | Adapters) -> Params:

@@ -229,6 +229,8 @@ def test_a_pair_that_has_played_is_evaluated(played, tiny_model, sums, capsys):
     assert [row["claim"].partition(":")[0] for row in told["differences"]] == ["rl"] * 3
     out = capsys.readouterr().out
     assert "Pairs of players, 2 x 1 solutions against as many without a hint" in out
+    assert f"the report: {played / 'report.html'}" in out
+    assert "With hints" in (played / "report.html").read_text()
 
 
 def test_both_players_leave_whole_or_as_adapters(played, tiny_model, tmp_path):

@@ -1,7 +1,5 @@
 """The example of a teacher's file."""
 
-import json
-
 import pytest
 
 from data.questions import open_questions
@@ -33,7 +31,9 @@ def test_lessons_are_right_and_none_is_tested(tmp_path, capsys):
     again = tmp_path / "again.jsonl"
     spelling_teacher.main([str(again), *options])
     assert again.read_bytes() == file.read_bytes()
-    assert all(json.loads(line).keys() == {"problem", "abstraction", "solution"} for line in again.open())
+    assert all(
+        json.loads(line).keys() == {"problem", "abstraction", "solution"} for line in again.open()
+    )
 
 
 def test_a_file_is_not_written_over(tmp_path, capsys):
