@@ -11,6 +11,7 @@ from train.report import write_report
 from train.text import sft
 from train.text.answers import Answerer, Compiled
 from train.text.config import TextConfig
+from train.text.figure import save_figure
 from train.text.measures import Judged
 from train.text.pair import evaluate_pairs
 from train.text.pretrained import Pretrained, open_pretrained, open_task, size_of
@@ -20,8 +21,8 @@ from train.text.results import BASE, report
 def evaluate_text(config: TextConfig, run: Run) -> None:
     """Evaluates the pretrained model and, where a run has them, the fine-tuned one and the pair.
 
-    Writes evaluation.json, samples.json and report.html into the run folder, and pair.json if there
-    are both players' warm starts or they have played the game.
+    Writes evaluation.json, samples.json, figure.png and report.html into the run folder, and
+    pair.json if there are both players' warm starts or they have played the game.
 
     Args:
         config: The experiment.
@@ -55,6 +56,7 @@ def evaluate_text(config: TextConfig, run: Run) -> None:
             print(f"the stage {sft.STAGE} of {run.path} is not finished; it is left out")
     report(config, run, questions, judged)
     evaluate_pairs(config, run, pretrained, base, questions)
+    save_figure(run.path)
     print(f"\nthe report: {write_report(run.path)}")
 
 
