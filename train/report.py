@@ -7,20 +7,23 @@ template; figures are made here.
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from data.final_answers import final_answer
+from data.number_answers import read_number
 from train.metrics import read_metrics
 from train.progress import clock
 from train.report_figures import accuracy_figure, curve_figure, series_colors
 from train.run_folder import flatten, read_json
 from train.summary import Table, percent, points, tables_of, title
+from train.text.votes import vote_of
 
 HEADLINE = {
+    "accuracy": "Accuracy",
     "without abstraction, sampled": "Without abstraction",
     "average over abstractions": "Average over abstractions",
     "best abstraction": "Best abstraction",
@@ -28,7 +31,8 @@ HEADLINE = {
     "without a hint": "Without a hint",
     "with hints": "With hints",
     "best hint": "Best hint",
-    "majority with hints": "Voted (majority)",
+    "majority without a hint": "Voted without a hint",
+    "majority with hints": "Voted with hints",
 }
 SHOWN = 12
 """Questions of a run on text that are shown; its files have all."""
@@ -153,37 +157,40 @@ def _problems(
 ) -> list[Mapping[str, Any]]:
     """Returns worked problems; those of a run on text as attempts: one a stage, or a hint."""
     shown = [
-        {**sample, "attempts": _attempts(sample["responses"])} if "responses" in sample else sample
+        {**sample, "attempts": _attempts(sample)} if "responses" in sample else sample
         for sample in samples[: SHOWN if any("responses" in each for each in samples) else None]
     ]
     for stage, told in stages.items():
         for sample in told["samples"][:SHOWN]:
+            read = partial(_solutions, sample["answer"])
             hints = [
                 {
                     "hint": hint["text"],
                     "leaks": hint["leaks"],
-                    "solutions": _solutions(hint["solutions"]),
+                    "solutions": read(hint["solutions"]),
                 }
                 for hint in sample["abstractions"]
             ]
-            bare = {"title": "Without a hint", "solutions": _solutions(sample["bare"])}
+            bare = {"title": "Without a hint", "solutions": read(sample["bare"])}
             shown.append({**sample, "split": stage, "attempts": [bare, *hints]})
     return shown
 
 
-def _attempts(responses: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def _attempts(sample: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"title": title(stage), "solutions": _solutions(told)} for stage, told in responses.items()
+        {"title": title(stage), "solutions": _solutions(sample["answer"], told)}
+        for stage, told in sample["responses"].items()
     ]
 
 
-def _solutions(told: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _solutions(answer: str, told: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Returns responses with their final answers, which are cut where they are long."""
+    is_number = read_number(answer) is not None
     return [
         {
             "text": each["text"],
-            "answer": final_answer(each["text"])[:60],
-            "correct": (each["reward"] or 0) >= 1,
+            "answer": vote_of(each["text"], is_number=is_number)[:60],
+            "correct": None if each["reward"] is None else each["reward"] >= 1,
         }
         for each in told
     ]

@@ -42,7 +42,9 @@ def score_logits(
         (-1.386294, 1.386294)
     """
     logits = logits.astype(jnp.float32)
-    log_total = jax.nn.logsumexp(logits, axis=-1)
+    # Of two large numbers the difference would be coarse: the largest is taken off first.
+    logits -= jax.lax.stop_gradient(logits.max(-1, keepdims=True))
+    log_total = jnp.log(jnp.exp(logits).sum(-1))
     log_probs = logits - log_total[..., None]
     chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0] - log_total
     possible = log_probs > -jnp.inf
@@ -63,7 +65,8 @@ def score_hidden(
     """Scores each target under the hidden state in its place, `chunk_size` tokens at a time.
 
     Logits exist for one chunk at a time, in the backward pass too, where they are computed again
-    if there are several chunks.
+    if there are several chunks. Of what is computed from them nothing is kept: doing that again is
+    faster.
 
     Args:
         config: The decoder's shape.
@@ -84,9 +87,10 @@ def score_hidden(
     check_that(chunk_size >= 1, f"chunk_size must be 1 or more; got {chunk_size}.")
 
     def score(chunk: tuple[Array, Array]) -> TokenScores:
-        logits = transform(unembed(config, params, chunk[0]))
-        # Of its passes over the vocabulary none is kept: doing them again is faster than that.
-        return jax.checkpoint(score_logits)(logits, chunk[1])
+        logits = unembed(config, params, chunk[0])
+        return jax.checkpoint(lambda *each: score_logits(transform(each[0]), each[1]))(
+            logits, chunk[1]
+        )
 
     count = batch * time
     if count <= chunk_size:

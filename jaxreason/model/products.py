@@ -55,7 +55,8 @@ def project(
 
 
 def _project(inputs: Array, weight: Array) -> tuple[Array, Kept]:
-    return project(inputs, weight), (inputs, weight)
+    # Not `project`, whose product a policy of rematerialisation would not see.
+    return multiply(inputs, weight).astype(inputs.dtype), (inputs, weight)
 
 
 def _project_gradients(kept: Kept, output: Array) -> tuple[Array, Array]:

@@ -178,19 +178,21 @@ def test_the_same_files_give_the_same_page(run, page):
 
 
 def test_a_run_on_text_shows_responses_hints_and_both_kinds_of_numbers(tmp_path):
-    said = {"text": f"{SCRIPT}\nAnswer: 18", "reward": 1.0}
-    wrong = {"text": "Answer: " + "9" * 90, "reward": None}
+    said = {"text": f"{SCRIPT} 2 x 9 pens\n#### 18", "reward": 1.0}
+    wrong = {"text": "#### " + "9" * 90, "reward": 0.5}
+    unjudged = {"text": "Nobody knows.", "reward": None}
     row = {"split": "test", "mean": 0.25, "low": 0.2, "high": 0.3, "count": 50}
     sample = {"problem": "2 boxes of 9?", "answer": "18"}
     responses = {"base": [wrong | {"hit_limit": True}], "sft": [said | {"hit_limit": False}]}
     write_json(
         tmp_path / "samples.json", [{**sample, "split": "test", "responses": responses}] * 30
     )
-    rows = [{**row, "stage": "base", "measure": "accuracy"}]
+    accuracy = {"measure": "accuracy", "mean": 0.1}
+    rows = [{**row, "stage": stage, **accuracy} for stage in ("base", "rl")]
     write_json(tmp_path / "evaluation.json", {"rows": rows, "differences": []})
     hints = [
         {"text": "It makes 18.", "leaks": True, "solutions": [said, wrong]},
-        {"text": "Multiply.", "leaks": False, "solutions": [wrong]},
+        {"text": "Multiply.", "leaks": False, "solutions": [wrong, unjudged]},
     ]
     pair = {
         "rows": [{**row, "stage": "rl", "measure": "with hints"}],
@@ -205,6 +207,8 @@ def test_a_run_on_text_shows_responses_hints_and_both_kinds_of_numbers(tmp_path)
     assert page.count("<h3>Problem") == 12 + 1
     assert page.count("gives the answer away") == 1 and "“Multiply.”" in page
     assert f"<code>{'9' * 60}</code>" in page and "<code>18</code>" in page
-    for text in ("With hints", "Base model", "Evaluation of the base model", "1:05", "+25.0"):
+    assert page.count('aria-label="not judged"') == 1 and "<code>no answer</code>" in page
+    shown = ("With hints", "Accuracy</span>", "Base model", "Evaluation of the base model", "1:05")
+    for text in (*shown, "+25.0"):
         assert text in page
     assert "Hidden rule" not in page

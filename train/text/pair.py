@@ -14,7 +14,7 @@ from data.questions import QuestionSet
 from data.tables import table
 from data.verdicts import Verdicts
 from data.verifier_pool import VerifierPool
-from jaxreason.model import Adapters, LoRAConfig, ModelConfig, Params, attach, init_adapters
+from jaxreason.model import Adapters, ModelConfig, Params, attach
 from jaxreason.rlad import Play, play, voted_accuracy
 from jaxreason.rollout import Sampling
 from jaxreason.tasks import Task, TextProblem
@@ -212,13 +212,14 @@ def evaluate_pairs(
 def find_pairs(
     config: TextConfig, run: Run, model: ModelConfig
 ) -> dict[str, tuple[Adapters, Adapters]]:
-    """Returns the adapters of both players by stage, of the stages that are finished."""
+    """Returns the adapters of both players by stage, of the stages that are finished.
+
+    Warm starts that trained all weights are left out, as no game can start from them.
+    """
     pairs = {}
     both = sft.ABSTRACTION_STAGE, sft.STAGE
     if config.sft.rank and all(sft.is_finished(config, run, stage) for stage in both):
-        lora = LoRAConfig(config.sft.rank, config.sft.alpha)
-        like = init_adapters(lora, model, jax.random.key(0))
-        first, second = (rl.load_warm_start(config, run, stage, like) for stage in both)
+        first, second = (rl.load_warm_start(config, run, stage, model) for stage in both)
         pairs[sft.STAGE] = first, second
     if rl.is_finished(config, run):
         pairs[rl.STAGE] = rl.load_players(config, run, model)

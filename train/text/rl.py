@@ -56,19 +56,22 @@ def play_questions(config: TextConfig, run: Run, questions: QuestionSet) -> Game
     settings, pretrained = config.rl, open_pretrained(config)
     tokenised, task = prepare_game(settings, pretrained, questions.train, questions.instruction)
     players = make_players(settings, dataclasses.replace(pretrained.model, remat=settings.remat))
+    adapters = first_adapters(config, run, pretrained.model)
     with VerifierPool(
         questions.verifier, workers=settings.workers, time_limit=settings.time_limit
     ) as pool:
         referee = Referee(pretrained.tokenizer, tokenised.questions, pool)
         finds = referee.find_leaks if settings.game.abstractions else None
         play_round = HostRound(settings.game, task, players, referee.judge, find_leaks=finds)
-        prepare_memory(settings, play_round, players, task, pretrained.shapes(config.dtype))
+        if not is_finished(config, run):
+            shapes = pretrained.shapes(config.dtype)
+            prepare_memory(settings.game, play_round, players, task, adapters, shapes)
         base = pretrained.load(config.dtype)
         return train_stage(
             run,
             STAGE,
             config.loop,
-            state=start(config, run, players, base),
+            state=jax.jit(partial(begin, settings.game, players))(*adapters, base),
             step=make_step(config, task, play_round, base, referee, run.path / SAMPLES),
             total=settings.steps,
             key=jax.random.fold_in(jax.random.key(config.seed), 3),
@@ -76,32 +79,31 @@ def play_questions(config: TextConfig, run: Run, questions: QuestionSet) -> Game
 
 
 def prepare_memory(
-    settings: TextRLConfig,
+    game: GameConfig,
     play_round: HostRound,
     players: tuple[Player, Player],
     task: Task,
+    adapters: tuple[Adapters, Adapters],
     base: Params,
 ) -> None:
     """Compiles the rounds, tells the memory that they take and refuses what does not fit.
 
     Args:
-        settings: The settings of the game.
+        game: The sizes of a round.
         play_round: One round.
         players: What is fixed about both players.
         task: The task.
+        adapters: What both begin with.
         base: The shapes of the base.
 
     Raises:
         RefusedError: If there is not so much memory.
     """
     print("compiling a round", file=sys.stderr)
-    adapters = jax.eval_shape(
-        lambda: init_adapters(settings.lora, players[1].model, jax.random.key(0))
-    )
-    state = jax.eval_shape(partial(_begin, settings.game, players), adapters, adapters, base)
+    state = jax.eval_shape(partial(begin, game, players), *adapters, base)
     key = jax.random.key(0)
-    keys = jax.random.split(key, settings.game.problems)
-    problems = jax.eval_shape(partial(draw_problems, task, settings.game), key)
+    problems = jax.eval_shape(partial(draw_problems, task, game), key)
+    keys = jax.random.split(key, game.problems)
     working = play_round.compile(dataclasses.replace(state, base=base), keys, problems)
     check_memory(
         {
@@ -122,48 +124,64 @@ def make_players(settings: TextRLConfig, model: ModelConfig) -> tuple[Player, Pl
     return first, second
 
 
-def start(config: TextConfig, run: Run, players: tuple[Player, Player], base: Params) -> GameState:
-    """Returns the players before the first round, without the base that they share.
+def first_adapters(config: TextConfig, run: Run, model: ModelConfig) -> tuple[Adapters, Adapters]:
+    """Returns the adapters with which the abstraction and the solution generator begin.
 
-    Each starts from the run's fine-tuning for its part, if there is one, else from new adapters,
-    which change nothing yet. A player that plays both parts, or has no partner, is the solver.
+    Each is the run's fine-tuning for its part, if there is one, else new, which changes nothing
+    yet.
+
+    Raises:
+        RefusedError: If a fine-tuning is not finished, or trained other adapters than the game's.
     """
-    game, model = config.rl.game, players[1].model
     keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 2))
     abstraction, solution = (init_adapters(config.rl.lora, model, key) for key in keys)
-    if (run.path / "checkpoints" / sft.STAGE).exists():
-        solution = load_warm_start(config, run, sft.STAGE, solution)
-    if (run.path / "checkpoints" / sft.ABSTRACTION_STAGE).exists():
-        abstraction = load_warm_start(config, run, sft.ABSTRACTION_STAGE, abstraction)
-    # Under jit, the copy of the base that it would make is not asked for.
-    return jax.jit(partial(_begin, game, players))(abstraction, solution, base)
+    stages = {
+        stage: (run.path / "checkpoints" / stage).exists()
+        for stage in (sft.ABSTRACTION_STAGE, sft.STAGE)
+    }
+    if any(stages.values()) and config.sft.lora not in (None, config.rl.lora):
+        raise RefusedError(
+            f"the fine-tuning of {run.path} trained adapters of another kind than the game's:"
+            f" make rl.lora, {config.rl.lora}, the same as {config.sft.lora}."
+        )
+    if stages[sft.STAGE]:
+        solution = load_warm_start(config, run, sft.STAGE, model)
+    if stages[sft.ABSTRACTION_STAGE]:
+        abstraction = load_warm_start(config, run, sft.ABSTRACTION_STAGE, model)
+    return abstraction, solution
 
 
-def _begin(
+def load_warm_start(config: TextConfig, run: Run, stage: str, model: ModelConfig) -> Adapters:
+    """Returns the adapters of a run's finished stage of fine-tuning.
+
+    Raises:
+        RefusedError: If it is not finished, or trained all weights.
+    """
+    lora = config.sft.lora
+    if lora is None:
+        raise RefusedError(
+            f"the stage {stage} of {run.path} trained all weights, and the game trains adapters:"
+            " export it and give it as --model of a new run."
+        )
+    like = jax.eval_shape(lambda: init_adapters(lora, model, jax.random.key(0)))
+    return load_stage(run.path, stage, config.sft.steps, {"params": like})["params"]
+
+
+def begin(
     game: GameConfig,
     players: tuple[Player, Player],
     abstraction: Adapters,
     solution: Adapters,
     base: Params,
 ) -> GameState:
-    """Returns the players before the first round, without the base that they share."""
+    """Returns the players before the first round, without the base that they share.
+
+    A player that plays both parts, or has no partner, is the solver. Under `jit`, the copy of the
+    base that `init_game` would make is not asked for.
+    """
     alone = game.shared or not game.abstractions
     first = None if alone else abstraction
     return dataclasses.replace(init_game(players, first, solution, base=base), base=None)
-
-
-def load_warm_start(config: TextConfig, run: Run, stage: str, like: Adapters) -> Adapters:
-    """Returns the adapters of a run's finished stage of fine-tuning.
-
-    Raises:
-        RefusedError: If it is not finished, or did not train adapters of this shape.
-    """
-    if not config.sft.rank:
-        raise RefusedError(
-            f"the stage {stage} of {run.path} trained all weights, and the game trains adapters:"
-            " export it and give it as --model of a new run."
-        )
-    return load_stage(run.path, stage, config.sft.steps, {"params": like})["params"]
 
 
 def make_step(

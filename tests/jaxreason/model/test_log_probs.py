@@ -150,3 +150,19 @@ def test_wrong_arguments_are_refused(config, params):
         score_hidden(config, params, jnp.zeros((1, 2, 8)), jnp.zeros((1, 2), jnp.int32))
     with pytest.raises(ValueError, match=r"targets must have shape \[1, 2\]; got \[1, 3\]"):
         score_hidden(config, params, hidden, jnp.zeros((1, 3), jnp.int32))
+
+
+@pytest.mark.parametrize("offset", [0.0, 300.0])
+def test_large_logits_are_scored_as_well_as_small_ones(offset):
+    """Against float64."""
+    rng = np.random.default_rng(0)
+    logits = (rng.normal(size=(50, 1000)) * 3 + offset).astype(np.float32)
+    targets = rng.integers(0, 1000, 50)
+    exact = logits.astype(np.float64)
+    log_probs = exact - np.log(np.exp(exact - exact.max(-1, keepdims=True)).sum(-1, keepdims=True))
+    log_probs -= exact.max(-1, keepdims=True)
+    scores = score_logits(jnp.asarray(logits), jnp.asarray(targets))
+    expected = log_probs[np.arange(50), targets]
+    np.testing.assert_allclose(scores.log_probs, expected, rtol=0, atol=2e-6)
+    entropy = -(np.exp(log_probs) * log_probs).sum(-1)
+    np.testing.assert_allclose(scores.entropy, entropy, rtol=0, atol=5e-6)

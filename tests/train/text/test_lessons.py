@@ -12,7 +12,7 @@ from data.verifiers import NumberVerifier
 from train.errors import RefusedError
 from train.loop import Run
 from train.metrics import MetricsLog
-from train.text import export, rl, sft
+from train.text import export, pair, rl, sft
 from train.text.answers import Answerer, Answers
 from train.text.config import TextConfig, TextEvaluationConfig, TextSFTConfig
 from train.text.lessons import Lesson, keep_useful, read_lessons
@@ -106,21 +106,19 @@ def test_a_filter_without_a_teacher_is_refused():
 
 def test_both_players_start_from_the_teacher(tiny_model, sums, teacher, tmp_path):
     config = config_of(tiny_model, sums, teacher=str(teacher))
-    config = dataclasses.replace(
-        config, rl=dataclasses.replace(config.rl, lora=dataclasses.replace(config.rl.lora, rank=2))
-    )
+    config = dataclasses.replace(config, rl=dataclasses.replace(config.rl, lora=config.sft.lora))
     path = tmp_path / "run"
     path.mkdir()
     with MetricsLog(path) as metrics:
         run = Run(path, tmp_path, metrics)
         sft.fine_tune_text(config, run)
         pretrained = open_pretrained(config)
-        players = rl.make_players(config.rl, pretrained.model)
-        state = rl.start(config, run, players, pretrained.load("float32"))
+        started = rl.first_adapters(config, run, pretrained.model)
+        pairs = pair.find_pairs(config, run, pretrained.model)
     models = export.load_text_models(config, path, stage="sft", player="both", step=None)
     assert list(models) == ["abstraction", "solution"]
-    for part, trained in models.items():
-        found = getattr(state, part).train.params
-        jax.tree.map(np.testing.assert_array_equal, found, trained)
+    for trained, begun, measured in zip(models.values(), started, pairs["sft"], strict=True):
+        jax.tree.map(np.testing.assert_array_equal, begun, trained)
+        jax.tree.map(np.testing.assert_array_equal, measured, trained)
     first, second = (jax.tree.leaves(each) for each in models.values())
     assert any((a != b).any() for a, b in zip(first, second, strict=True))

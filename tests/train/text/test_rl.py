@@ -30,7 +30,7 @@ from train.loop import Run
 from train.metrics import MetricsLog, read_metrics
 from train.run_folder import read_json
 from train.text import pair, rl
-from train.text.config import TextConfig, TextEvaluationConfig
+from train.text.config import TextConfig, TextEvaluationConfig, TextSFTConfig
 from train.text.pretrained import open_pretrained
 from train.text.prompts import BARE, HINTED, PLACE, PROPOSE, task_of, tokenise
 from train.text.referee import Referee, gives_away
@@ -292,27 +292,24 @@ def test_a_killed_run_goes_on_to_the_same_bits(folder, model, tmp_path, monkeypa
     assert told["rows"][0]["mean"] == pytest.approx(scored.scores[pair.WITHOUT].mean())
 
 
-def test_the_solver_starts_from_its_warm_start(model, base, tmp_path):
-    settings = SimpleNamespace(rl=SETTINGS, seed=0, sft=SimpleNamespace(steps=4, rank=2))
-    players = rl.make_players(SETTINGS, model)
-    run = Run(tmp_path, tmp_path, None)
-    fresh = rl.start(settings, run, players, base)
-    tuned = jax.tree.map(lambda leaf: leaf + 1, fresh.solution.train.params)
+def test_the_solver_starts_from_its_warm_start(model, tmp_path):
+    tuning = TextSFTConfig(steps=4, rank=2, alpha=SETTINGS.lora.alpha)
+    config, run = TextConfig(rl=SETTINGS, sft=tuning), Run(tmp_path, tmp_path, None)
+    fresh = rl.first_adapters(config, run, model)
+    tuned = jax.tree.map(lambda leaf: leaf + 1, fresh[1])
     checkpoints = Checkpoints(tmp_path / "checkpoints" / "sft")
     checkpoints.save(4, {"state": {"params": tuned}, "step": 4})
     checkpoints.close()
-    state = rl.start(settings, run, players, base)
     same = partial(jax.tree.map, np.testing.assert_array_equal)
-    same(state.solution.train.params, tuned)
-    same(state.solution.reference, tuned)
-    same(state.abstraction.train.params, fresh.abstraction.train.params)
-    assert state.base is None
-    settings.sft.steps = 5
-    with pytest.raises(RefusedError, match="The stage sft .* is not finished"):
-        rl.start(settings, run, players, base)
-    settings.sft.rank = 0
-    with pytest.raises(RefusedError, match="trained all weights, and the game trains adapters"):
-        rl.start(settings, run, players, base)
+    same(rl.first_adapters(config, run, model), (fresh[0], tuned))
+    for other, sentence in (
+        ({"steps": 5}, "The stage sft .* is not finished"),
+        ({"rank": 0}, "trained all weights, and the game trains adapters"),
+        ({"alpha": 3.0}, "adapters of another kind than the game's: make rl.lora"),
+    ):
+        changed = dataclasses.replace(config, sft=dataclasses.replace(tuning, **other))
+        with pytest.raises(RefusedError, match=sentence):
+            rl.first_adapters(changed, run, model)
 
 
 def test_too_little_memory_is_refused_before_anything_is_read(folder, tmp_path, monkeypatch):
