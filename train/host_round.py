@@ -63,6 +63,8 @@ class HostRound:
     def compile(self, state: GameState, keys: jax.Array, problems: Any = None) -> int:
         """Compiles both halves for arguments like these, arrays or shapes, ahead of the first call.
 
+        To be called once; from then on other shapes are refused.
+
         Returns:
             The bytes that the larger half works in, beside its arguments.
         """

@@ -14,6 +14,7 @@ from flax import linen as nn
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from jaxreason.checks import check_that
 from jaxreason.model.config import ModelConfig
 from jaxreason.model.products import multiply_quantized, project
 from jaxreason.model.rope import rotate
@@ -330,6 +331,7 @@ class Decoder(_Module):
             for name, weight in self.variables["params"].items()
             if name.startswith(prefix)
         }
+        check_that(bool(weights), f"the parameters have no {prefix}*, the config has that layer.")
         return _rematerialised(config.remat)(config, windowed, weights, *inputs)
 
     def _embedded(self, tokens: Array) -> Array:

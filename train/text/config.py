@@ -83,7 +83,7 @@ class TextEvaluationConfig:
     max_new_tokens: int = 256
     """The most tokens of a response."""
     abstractions: int = 4
-    """Abstractions m for each question, of a pair that has played the game."""
+    """Abstractions m for each question, of a pair of players."""
     solutions: int = 2
     """Solutions k under each abstraction; as many without one as m x k."""
     batch_size: int = 16

@@ -55,9 +55,11 @@ def evaluate_text(config: TextConfig, run: Run) -> None:
         elif (run.path / "checkpoints" / sft.STAGE).exists():
             print(f"the stage {sft.STAGE} of {run.path} is not finished; it is left out")
     report(config, run, questions, judged)
-    evaluate_pairs(config, run, pretrained, base, questions)
-    save_figure(run.path)
-    print(f"\nthe report: {write_report(run.path)}")
+    try:
+        evaluate_pairs(config, run, pretrained, base, questions)
+    finally:  # what was measured is shown, even if the pairs' questions or memory do not fit
+        save_figure(run.path)
+        print(f"\nthe report: {write_report(run.path)}")
 
 
 def tuned_params(base: Params, trained: Params | Adapters) -> Params:

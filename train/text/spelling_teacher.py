@@ -67,6 +67,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_refusal(), refuse_bad_values():
         if options.out.exists():
             raise RefusedError(f"{options.out} exists already; name another file.")
+        if options.lessons < 1:
+            raise RefusedError(f"--lessons must be 1 or more; got {options.lessons}.")
+        if not options.out.parent.is_dir():
+            raise RefusedError(f"there is no folder {options.out.parent} to write into.")
         questions = open_questions(
             TASK,
             cache_dir=default_cache_dir(),

@@ -414,3 +414,20 @@ def test_questions_that_could_not_be_judged_are_left_out(tokenizer, tokenised, t
 )
 def test_votes(text, is_number, expected):
     assert vote_of(text, is_number=is_number) == expected
+
+
+def test_what_the_game_changed_is_told_with_its_sign(tmp_path, capsys):
+    """Of two stages; a question that one of them could not be judged on is left out."""
+    before, after = (
+        pair.PairScores(dict.fromkeys(pair.MEASURES, np.array(scores)), 0.5, 0.0, [])
+        for scores in ([0.0, 0.25, 1.0], [0.5, 0.75, np.nan])
+    )
+    pair._tell(TextConfig(), Run(tmp_path, tmp_path, None), {"sft": before, "rl": after})
+    told = read_json(tmp_path / "pair.json")
+    assert [(row["stage"], row["count"]) for row in told["rows"]] == [("sft", 3)] * 5 + [
+        ("rl", 2)
+    ] * 5
+    changes = [row for row in told["differences"] if row["claim"].startswith("rl - sft, ")]
+    assert [(row["mean"], row["count"]) for row in changes] == [(0.5, 2)] * 5
+    assert list(told["stages"]) == ["sft", "rl"]
+    assert "rl - sft, with hints" in capsys.readouterr().out

@@ -33,10 +33,18 @@ def test_lessons_are_right_and_none_is_tested(tmp_path, capsys):
     assert again.read_bytes() == file.read_bytes()
 
 
-def test_a_file_is_not_written_over(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["lessons.jsonl"], "exists already; name another file."),
+        (["new.jsonl", "--lessons", "0"], "--lessons must be 1 or more; got 0."),
+        (["nowhere/new.jsonl"], "there is no folder"),
+    ],
+)
+def test_what_can_not_be_written_is_refused(tmp_path, capsys, options, sentence):
     file = tmp_path / "lessons.jsonl"
     file.write_text("mine")
     with pytest.raises(SystemExit):
-        spelling_teacher.main([str(file)])
-    assert "exists already; name another file." in capsys.readouterr().err
-    assert file.read_text() == "mine"
+        spelling_teacher.main([str(tmp_path / options[0]), *options[1:]])
+    assert sentence in capsys.readouterr().err
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [(file.name, "mine")]
