@@ -33,3 +33,22 @@ def test_a_small_measurement_runs():
     table = roofline.format_machine(machine)
     assert machine.device in table
     assert all(unit in table for unit in ("GFLOP/s", "GB/s"))
+
+
+def test_products_of_few_rows_count_every_weight_once(monkeypatch):
+    monkeypatch.setattr(roofline, "_time_once", lambda _, x, weights: 0.5 * len(x))
+    one, three, *half = roofline.measure_thin_products((1, 3), widths=(4, 6), layers=5, rounds=1)
+    assert (one.dtype, one.rows, three.rows) == ("float32", 1, 3)
+    # 5 pairs of 2 x 24 weights, 2 operations a weight and row, in half a second a row.
+    assert one.flops_per_second == three.flops_per_second == 960
+    assert one.bytes_per_second == 1920 and three.bytes_per_second == 640
+    assert [each.bytes_per_second for each in half] == [960, 320]
+
+
+def test_a_few_rows_go_through_small_weights():
+    measured = roofline.measure_thin_products((1, 2), widths=(4, 8), layers=2, rounds=1)
+    assert [(each.dtype, each.rows) for each in measured] == [
+        *(("float32", 1), ("float32", 2)),
+        *(("bfloat16", 1), ("bfloat16", 2)),
+    ]
+    assert "GFLOP/s" in roofline.format_thin_products(measured)
