@@ -3,7 +3,8 @@
 An example of the files that `python -m train.sft --sft.teacher FILE` learns from, for the family
 `spell_backward` of reasoning-gym. Half of the lessons have an abstraction that helps, the word's
 letters one by one, which a model that reads pieces of words can't see; the others have advice that
-says nothing about the word. Which of the two to write is left for the game to find out.
+says nothing about the word. Which of the two to write is left for the game to find out. Solutions
+write the letters backward first, then the word.
 """
 
 import argparse
@@ -34,12 +35,12 @@ def lesson_of(question: Question, random: np.random.Generator) -> dict[str, str]
         >>> lesson_of(question, np.random.default_rng(0))["abstraction"]
         'The letters are s u n.'
     """
-    letters = " ".join(reversed(question.answer))
-    spelled, advice = f"The letters are {letters}.", ADVICE[random.integers(len(ADVICE))]
+    backward, forward = " ".join(question.answer), " ".join(reversed(question.answer))
+    spelled, advice = f"The letters are {forward}.", ADVICE[random.integers(len(ADVICE))]
     return {
         "problem": question.problem,
         "abstraction": spelled if random.random() < 0.5 else advice,
-        "solution": f"Answer: {question.answer}",
+        "solution": f"{backward}\nAnswer: {question.answer}",
     }
 
 
