@@ -65,7 +65,7 @@ def play_questions(config: TextConfig, run: Run, questions: QuestionSet) -> Game
         play_round = HostRound(settings.game, task, players, referee.judge, find_leaks=finds)
         if not is_finished(config, run):
             shapes = pretrained.shapes(config.dtype)
-            prepare_memory(settings.game, play_round, players, task, adapters, shapes)
+            compile_round(settings.game, play_round, players, task, adapters, shapes)
         base = pretrained.load(config.dtype)
         return train_stage(
             run,
@@ -78,7 +78,7 @@ def play_questions(config: TextConfig, run: Run, questions: QuestionSet) -> Game
         )
 
 
-def prepare_memory(
+def compile_round(
     game: GameConfig,
     play_round: HostRound,
     players: tuple[Player, Player],
