@@ -134,15 +134,7 @@ def evaluate_pair(
             told = _read(referee.read(played), played, verdicts)
             found.append(tuple(each[: count - first] for each in (*told, leaks)))
     rewards, valid, answers, leaks = (np.concatenate(each) for each in zip(*found, strict=True))
-    sides = slice(None, abstractions), slice(abstractions, None)
-    judged = np.stack([valid[:, side].any((1, 2)) for side in sides]).all(0)
-    with_hints, bare = (
-        [
-            np.where(judged, scores, np.nan)
-            for scores in _score(rewards[:, side], valid[:, side], answers[:, side])
-        ]
-        for side in sides
-    )
+    with_hints, bare = _both_sides(abstractions, rewards, valid, answers)
     return PairScores(
         scores={
             WITHOUT: bare[0],
@@ -155,6 +147,25 @@ def evaluate_pair(
         unjudged=float(1 - valid.mean()),
         samples=referee.samples()[: count - first],
     )
+
+
+def _both_sides(
+    abstractions: int, rewards: np.ndarray, valid: np.ndarray, answers: np.ndarray
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Scores the slots with hints, which come first, and those without; see `_score`.
+
+    NaN where a question was not judged on both sides.
+    """
+    sides = slice(None, abstractions), slice(abstractions, None)
+    judged = np.stack([valid[:, side].any((1, 2)) for side in sides]).all(0)
+    with_hints, bare = (
+        [
+            np.where(judged, scores, np.nan)
+            for scores in _score(rewards[:, side], valid[:, side], answers[:, side])
+        ]
+        for side in sides
+    )
+    return with_hints, bare
 
 
 def _take(tokenised: TokenisedQuestions, rows: np.ndarray) -> TextProblem:
