@@ -72,81 +72,103 @@ class PairScores:
         ]
 
 
-def evaluate_pair(
-    task: Task,
-    model: ModelConfig,
-    players: tuple[Params, Params],
-    tokenised: TokenisedQuestions,
-    referee: Referee,
-    *,
-    abstractions: int,
-    solutions: int,
-    sampling: Sampling,
-    batch: int,
-    key: jax.Array,
-    name: str = "evaluate pair",
-) -> PairScores:
+class PairEvaluator:
     """Spends m hints x k solutions on every question, and as many solutions without a hint.
 
     Args:
         task: The task of the questions.
         model: The shape of both players.
-        players: Parameters of the abstraction and of the solution generator.
         tokenised: The questions.
-        referee: Judges solutions of these questions.
         abstractions: Hints m for each question.
         solutions: Solutions k under each.
         sampling: The distribution of both players.
         batch: Questions at the same time; bounds the memory.
-        key: A random key.
-        name: What the progress is called.
-
-    Returns:
-        Scores of the questions.
-
-    Raises:
-        RefusedError: If a batch does not fit into memory.
     """
-    program = jax.jit(
-        partial(
-            play,
-            task,
-            (model, model),
-            abstractions=abstractions,
-            solutions=solutions,
-            bare=abstractions,
-            sampling=(sampling, sampling),
+
+    def __init__(
+        self,
+        task: Task,
+        model: ModelConfig,
+        tokenised: TokenisedQuestions,
+        *,
+        abstractions: int,
+        solutions: int,
+        sampling: Sampling,
+        batch: int,
+    ) -> None:
+        self._tokenised, self._abstractions, self._batch = tokenised, abstractions, batch
+        self._play: Any = jax.jit(
+            partial(
+                play,
+                task,
+                (model, model),
+                abstractions=abstractions,
+                solutions=solutions,
+                bare=abstractions,
+                sampling=(sampling, sampling),
+            )
         )
-    )
-    count = len(tokenised.questions)
-    keys = jax.random.split(key, count)
-    first_rows = np.minimum(np.arange(batch), count - 1)
-    run = program.lower(players, _take(tokenised, first_rows), keys[first_rows]).compile()
-    check_memory({"cache and activations": run.memory_analysis().temp_size_in_bytes})
-    found: list[tuple[np.ndarray, ...]] = []
-    with track(name, -(-count // batch)) as progress:
-        for number in progress:
-            # The last batch is filled up, so that it compiles nothing anew.
-            first = number * batch
-            rows = np.minimum(np.arange(first, first + batch), count - 1)
-            played = run(players, _take(tokenised, rows), keys[rows])
-            verdicts, leaks = referee.judge(played), referee.find_leaks(played)
-            told = _read(referee.read(played), played, verdicts)
-            found.append(tuple(each[: count - first] for each in (*told, leaks)))
-    rewards, valid, answers, leaks = (np.concatenate(each) for each in zip(*found, strict=True))
-    with_hints, bare = _both_sides(abstractions, rewards, valid, answers)
-    return PairScores(
-        scores={
-            WITHOUT: bare[0],
-            WITH: with_hints[0],
-            BEST: with_hints[1],
-            SELF_CONSISTENCY: bare[2],
-            MAJORITY: with_hints[2],
-        },
-        leaks=float(leaks.mean()),
-        unjudged=float(1 - valid.mean()),
-        samples=referee.samples()[: count - first],
-    )
+
+    def compile(self, players: tuple[Params, Params]) -> None:
+        """Compiles for players like these, arrays or shapes, ahead of the first call.
+
+        Raises:
+            RefusedError: If a batch does not fit into memory.
+        """
+        rows = np.zeros(self._batch, int)
+        keys = jax.random.split(jax.random.key(0), self._batch)
+        self._play = self._play.lower(players, self._take(rows), keys).compile()
+        check_memory({"cache and activations": self._play.memory_analysis().temp_size_in_bytes})
+
+    def __call__(
+        self,
+        players: tuple[Params, Params],
+        referee: Referee,
+        *,
+        key: jax.Array,
+        name: str = "evaluate pair",
+    ) -> PairScores:
+        """Measures a pair.
+
+        Args:
+            players: Parameters of the abstraction and of the solution generator.
+            referee: Judges solutions of these questions.
+            key: A random key.
+            name: What the progress is called.
+
+        Returns:
+            Scores of the questions.
+        """
+        count, batch = len(self._tokenised.questions), self._batch
+        keys = jax.random.split(key, count)
+        found: list[tuple[np.ndarray, ...]] = []
+        with track(name, -(-count // batch)) as progress:
+            for number in progress:
+                # The last batch is filled up, so that it compiles nothing anew.
+                first = number * batch
+                rows = np.minimum(np.arange(first, first + batch), count - 1)
+                played = self._play(players, self._take(rows), keys[rows])
+                verdicts, leaks = referee.judge(played), referee.find_leaks(played)
+                told = _read(referee.read(played), played, verdicts)
+                found.append(tuple(each[: count - first] for each in (*told, leaks)))
+        rewards, valid, answers, leaks = (np.concatenate(each) for each in zip(*found, strict=True))
+        with_hints, bare = _both_sides(self._abstractions, rewards, valid, answers)
+        return PairScores(
+            scores={
+                WITHOUT: bare[0],
+                WITH: with_hints[0],
+                BEST: with_hints[1],
+                SELF_CONSISTENCY: bare[2],
+                MAJORITY: with_hints[2],
+            },
+            leaks=float(leaks.mean()),
+            unjudged=float(1 - valid.mean()),
+            samples=referee.samples()[: count - first],
+        )
+
+    def _take(self, rows: np.ndarray) -> TextProblem:
+        """Returns the problems of these questions."""
+        return jax.tree.map(lambda leaf: leaf[rows], self._tokenised.problems)
 
 
 def _both_sides(
@@ -166,11 +188,6 @@ def _both_sides(
         for side in sides
     )
     return with_hints, bare
-
-
-def _take(tokenised: TokenisedQuestions, rows: np.ndarray) -> TextProblem:
-    """Returns the problems of these questions."""
-    return jax.tree.map(lambda leaf: leaf[rows], tokenised.problems)
 
 
 def evaluate_pairs(
@@ -197,24 +214,31 @@ def evaluate_pairs(
         return {}
     tokenised, task = prepare_game(config.rl, pretrained, questions.test, questions.instruction)
     settings = config.evaluation
+    players = {
+        stage: (attach(base, adapters[0]), attach(base, adapters[1]))
+        for stage, adapters in pairs.items()
+    }
+    evaluate = PairEvaluator(
+        task,
+        pretrained.model,
+        tokenised,
+        abstractions=settings.abstractions,
+        solutions=settings.solutions,
+        sampling=Sampling(temperature=config.rl.game.temperature),
+        batch=settings.batch_size,
+    )
+    evaluate.compile(next(iter(players.values())))
     with VerifierPool(
         questions.verifier, workers=settings.workers, time_limit=settings.time_limit
     ) as pool:
         scored = {
-            stage: evaluate_pair(
-                task,
-                pretrained.model,
-                (attach(base, adapters[0]), attach(base, adapters[1])),
-                tokenised,
+            stage: evaluate(
+                pair,
                 Referee(pretrained.tokenizer, tokenised.questions, pool),
-                abstractions=settings.abstractions,
-                solutions=settings.solutions,
-                sampling=Sampling(temperature=config.rl.game.temperature),
-                batch=settings.batch_size,
                 key=jax.random.fold_in(jax.random.key(config.seed), 4),
                 name=f"evaluate pair {stage}",
             )
-            for stage, adapters in pairs.items()
+            for stage, pair in players.items()
         }
     _tell(config, run, scored)
     return scored

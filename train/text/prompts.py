@@ -19,6 +19,8 @@ from train.errors import RefusedError
 
 PLACE = "\ufdef"
 """Stands for the hint: a code point that is never a character of a text."""
+STEP = 16
+"""Prompts are padded to a multiple of so many tokens."""
 PROPOSE = (
     "{problem}\n\n"
     "Do not solve this problem. Write a hint for somebody who will: name the idea, the rule or the"
@@ -76,7 +78,7 @@ def tokenise(
         )
     columns = zip(*(pieces[row] for row in kept), strict=True)
     pad = lambda texts: pad_prompts(  # noqa: E731
-        texts, buckets=(max(map(len, texts)),), pad_id=tokenizer.pad_id
+        texts, buckets=(_rounded_up(max(map(len, texts))),), pad_id=tokenizer.pad_id
     )
     propose, before, after, bare = map(pad, columns)
     around = _around(tokenizer, WITHHELD.format(hint=PLACE, instruction=instruction))
@@ -148,6 +150,11 @@ def pieces_of(tokenizer: PretrainedTokenizer, problem: str, instruction: str) ->
         )
     )
     return Pieces(propose, *_around(tokenizer, hinted), bare)
+
+
+def _rounded_up(length: int) -> int:
+    """Returns a multiple of `STEP`: other questions of a task seldom need other programs."""
+    return -(-length // STEP) * STEP
 
 
 def _around(tokenizer: PretrainedTokenizer, text: str) -> tuple[list[int], list[int]]:

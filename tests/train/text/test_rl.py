@@ -348,9 +348,14 @@ def test_scores_by_hand():
 
 def test_a_pair_is_measured_against_as_many_bare_solutions(tokenizer, tokenised, task, model, base):
     referee = Referee(tokenizer, tokenised.questions, Letters())
-    sizes = {"abstractions": 2, "solutions": 3, "sampling": Sampling(), "key": jax.random.key(3)}
-    measure = partial(pair.evaluate_pair, task, model, (base, base), tokenised, referee, **sizes)
-    by_two, at_once = measure(batch=2), measure(batch=3)
+    sizes = {"abstractions": 2, "solutions": 3, "sampling": Sampling()}
+    measure = {
+        batch: pair.PairEvaluator(task, model, tokenised, batch=batch, **sizes) for batch in (2, 3)
+    }
+    measure[2].compile((base, base))
+    by_two, at_once = (
+        each((base, base), referee, key=jax.random.key(3)) for each in measure.values()
+    )
     assert [row["problem"] for row in by_two.samples] == [QUESTIONS[2].problem]
     for name in pair.MEASURES:
         np.testing.assert_allclose(by_two.scores[name], at_once.scores[name], err_msg=name)
@@ -381,18 +386,10 @@ def test_a_pair_is_measured_against_as_many_bare_solutions(tokenizer, tokenised,
 def test_questions_that_could_not_be_judged_are_left_out(tokenizer, tokenised, task, model, base):
     """Of the first question no bare solution has a verdict: its hints have nothing beside them."""
     referee = Referee(tokenizer, tokenised.questions, Letters(failing=range(1, 2)))
-    scored = pair.evaluate_pair(
-        task,
-        model,
-        (base, base),
-        tokenised,
-        referee,
-        abstractions=1,
-        solutions=1,
-        sampling=Sampling(),
-        batch=3,
-        key=jax.random.key(3),
+    evaluate = pair.PairEvaluator(
+        task, model, tokenised, abstractions=1, solutions=1, sampling=Sampling(), batch=3
     )
+    scored = evaluate((base, base), referee, key=jax.random.key(3))
     for name in (pair.WITH, pair.MAJORITY):
         assert np.isnan(scored.scores[name]).tolist() == [True, False, False]
     assert [row["count"] for row in scored.rows("rl")] == [2] * len(pair.MEASURES)
