@@ -35,7 +35,10 @@ class GGUFFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._reader = _reader_of(self.path)
+        if not self.path.is_file():
+            raise ValueError(f"there is no file {path}.")
+        state = self.path.stat()
+        self._reader = _reader_of(self.path, (state.st_mtime_ns, state.st_size))
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         shapes = {t.name: tuple(reversed(t.shape.tolist())) for t in self._reader.tensors}
         self.shapes: Mapping[str, tuple[int, ...]] = MappingProxyType(shapes)
@@ -103,9 +106,9 @@ def _dequantised(data: np.ndarray, kind: Any, shape: tuple[int, ...]) -> np.ndar
     return values.reshape(shape)
 
 
-def _reader_of(path: Path) -> Any:
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}.")
+@functools.lru_cache(maxsize=1)  # a model's weights and its tokenizer are read one after the other
+def _reader_of(path: Path, state: tuple[int, int]) -> Any:
+    del state  # a file that was written anew is read anew
     with path.open("rb") as stream:
         if stream.read(len(MAGIC)) != MAGIC:
             raise ValueError(f"{path} is not a GGUF file.")
@@ -125,6 +128,8 @@ def _bounded_reader() -> type:
 
     class BoundedReader(_gguf().GGUFReader):
         def _get(self, offset: int, dtype: Any, count: int = 1, *order: Any, **named: Any) -> Any:
+            # Slices of a plain array, still mapped, are made in half the time.
+            self.data = np.asarray(self.data)
             values = super()._get(offset, dtype, count, *order, **named)
             if len(values) != count:
                 raise ValueError(f"{count} values at byte {offset} are not there")

@@ -22,9 +22,11 @@ from train.errors import refuse_bad_values
 from train.loop import SKIPPED, SKIPPED_IN_A_ROW, Run, check_data, load_stage, train_stage
 from train.memory import check_memory, least_memory
 from train.pretrain import MODEL_INPUTS
+from train.progress import track
 from train.text.config import TextConfig, TextSFTConfig
 from train.text.lessons import Lesson, keep_useful, prompts_of, read_lessons
 from train.text.pretrained import Pretrained, open_pretrained, open_task, size_of
+from train.text.prompts import Pieces
 
 STAGE, ABSTRACTION_STAGE = "sft", "sft_abstraction"
 BLOCK = 64  # sequences in a block of the stream
@@ -47,15 +49,15 @@ def fine_tune_text(config: TextConfig, run: Run) -> None:
     count = 0 if settings.teacher else settings.questions
     questions = open_task(config, run.cache_dir, num_train=count)
     if settings.teacher is None:
-        with refuse_bad_values():
-            documents = [
-                conversation(
-                    pretrained,
-                    pretrained.prompt(questions.prompt(question)),
-                    questions.response(question),
-                )
-                for question in questions.train
-            ]
+        documents = []
+        with (
+            refuse_bad_values(),
+            track("tokenise questions", len(questions.train)) as progress,
+        ):
+            for number in progress:
+                question = questions.train[number]
+                asked = pretrained.prompt(questions.prompt(question))
+                documents.append(conversation(pretrained, asked, questions.response(question)))
         train_stage_on(config, run, STAGE, pretrained, documents)
         return
     lessons = read_lessons(settings.teacher)[: settings.questions]
@@ -87,16 +89,19 @@ def documents_of(
         settings: The settings of fine-tuning.
         seed: Chooses which ones are bare.
     """
-    read = partial(prompts_of, pretrained, instruction=questions.instruction)
+    read: dict[Lesson, tuple[Pieces, Seq[int]]] = {}
+    with track("tokenise lessons", len(lessons)) as progress:
+        for number in progress:
+            read[lessons[number]] = prompts_of(pretrained, lessons[number], questions.instruction)
     proposals = [
-        conversation(pretrained, read(lesson)[0].propose, lesson.abstraction) for lesson in useful
+        conversation(pretrained, read[lesson][0].propose, lesson.abstraction) for lesson in useful
     ]
     bare = np.random.default_rng(seed).permutation(len(lessons)) < round(
         settings.bare_share * len(lessons)
     )
     solutions = []
     for lesson, is_bare in zip(lessons, bare, strict=True):
-        pieces, hinted = read(lesson)
+        pieces, hinted = read[lesson]
         solutions.append(
             conversation(pretrained, pieces.bare if is_bare else hinted, lesson.solution)
         )

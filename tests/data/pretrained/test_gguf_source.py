@@ -407,3 +407,14 @@ def test_the_model_of_the_wheel_opens():
     assert sum(np.prod(shape) for shape in source.shapes.values()) == 134_515_008
     read = source.read("model.embed_tokens.weight")
     assert read.shape == (49152, 576) and 0.1 < read.std() < 0.2
+
+
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path):
+    path = tmp_path / "model.gguf"
+    for value in (1.0, 2.0):
+        writer = gguf.GGUFWriter(path, "llama")
+        writer.add_tensor("x", np.full((2, 3), value, np.float32))
+        for write in ("header", "kv_data", "tensors"):
+            getattr(writer, f"write_{write}_to_file")()
+        writer.close()
+        assert (GGUFFile(path).read("x") == value).all()
