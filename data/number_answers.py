@@ -48,6 +48,16 @@ def read_number(text: str) -> Fraction | None:
     return _value(numbers[-1]) if numbers else None
 
 
+def is_number(text: str) -> bool:
+    """Tells whether a text is one number and nothing else.
+
+    Example:
+        >>> is_number(" 1,000 "), is_number("2 × 3"), is_number("[1]"), is_number("12:30")
+        (True, False, False, False)
+    """
+    return NUMBER.fullmatch(text.strip()) is not None
+
+
 def _answering_part(text: str) -> str:
     boxed = last_boxed(text)
     if boxed is not None:

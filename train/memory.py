@@ -38,21 +38,37 @@ def check_memory(parts: Mapping[str, int]) -> None:
 
 
 def available_memory() -> int | None:
-    """Returns the free bytes of the devices, or of the machine on a CPU; None if it can't tell."""
+    """Returns the free bytes of the first device, or of the machine; None if it can't tell."""
     if jax.default_backend() != "cpu":
-        stats = [device.memory_stats() for device in jax.local_devices()]
-        if all(each and "bytes_limit" in each for each in stats):
-            return sum(each["bytes_limit"] - each["bytes_in_use"] for each in stats)
+        stats = jax.local_devices()[0].memory_stats()  # where programs put everything
+        if stats and "bytes_limit" in stats:
+            return int(stats["bytes_limit"] - stats["bytes_in_use"])
         return None
     table = Path("/proc/meminfo")
     if table.exists():
         for line in table.read_text(encoding="ascii").splitlines():
             name, _, value = line.partition(":")
             if name == "MemAvailable":
-                return int(value.split()[0]) * 1024
+                return min(int(value.split()[0]) * 1024, *_container_memory())
     if "SC_AVPHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
+
+
+def _container_memory(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """Returns the bytes that a container's limit leaves, if it has one.
+
+    As Linux's control groups of version 2 tell; files that were read and can be dropped don't count
+    as used: https://docs.kernel.org/admin-guide/cgroup-v2.html.
+    """
+    files = [folder / f"memory.{name}" for name in ("max", "current", "stat")]
+    if not all(file.exists() for file in files):
+        return []
+    most, used, parts = (file.read_text(encoding="ascii") for file in files)
+    if most.strip() == "max":
+        return []
+    droppable = dict(line.split() for line in parts.splitlines()).get("inactive_file", "0")
+    return [int(most) - int(used) + int(droppable)]
 
 
 def least_memory(*models: ModelConfig) -> dict[str, str] | None:

@@ -27,7 +27,9 @@ class MetricsLog:
         self._path = self._run_path / FILE
         self._writers: dict[str, SummaryWriter] = {}
         self._first_steps: dict[str, int] = {}
-        _replace(self._path, read_metrics(self._run_path))
+        rows = read_metrics(self._run_path)
+        if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
+            _replace(self._path, rows)
         self._file = self._path.open("a", encoding="utf-8")
 
     def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:

@@ -1,14 +1,19 @@
 """What every program does around its stage: read the command line, open the run, close it."""
 
+import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
+
+import jax
 
 from train.cli import command_of, load_configs, parse
 from train.config import ExperimentConfig
 from train.errors import exit_on_refusal
 from train.loop import Run
 from train.metrics import MetricsLog
-from train.run_folder import open_run
+from train.run_folder import alone_in, open_run
+from train.text.changes import may_change
 from train.text.config import TextConfig
 from train.text.pretrained import check_inputs
 
@@ -50,10 +55,20 @@ def run_program(
     if invocation.print_config:
         print(command_of(invocation, program))
         return
-    with exit_on_refusal():
+    if jax.default_backend() != "cpu":
+        # There float32 products would be of fewer bits: sampler and scorer would disagree.
+        jax.config.update("jax_default_matmul_precision", "float32")
+    path, changes = invocation.run_dir, {}
+    with exit_on_refusal(), contextlib.ExitStack() as stack:
         if isinstance(invocation.config, TextConfig):
             check_inputs(invocation.config, invocation.cache_dir)
-        folder = open_run(invocation.run_dir, invocation.config)
+            changes = {"may_change": partial(may_change, path)}
+        is_there = (path / "config.json").exists()
+        if is_there:
+            stack.enter_context(alone_in(path))
+        folder = open_run(path, invocation.config, **changes)
+        if not is_there:
+            stack.enter_context(alone_in(path))
         print(f"{'continuing' if folder.resumed else 'starting'} the run {folder.path}")
         with MetricsLog(folder.path) as metrics:
             run = Run(folder.path, invocation.cache_dir, metrics)

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from data.number_answers import read_number
+from data.number_answers import is_number
 from train.metrics import read_metrics
 from train.progress import clock
 from train.report_figures import accuracy_figure, curve_figure, series_colors
@@ -185,11 +185,11 @@ def _attempts(sample: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _solutions(answer: str, told: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Returns responses with their final answers, which are cut where they are long."""
-    is_number = read_number(answer) is not None
+    number = is_number(answer)
     return [
         {
             "text": each["text"],
-            "answer": vote_of(each["text"], is_number=is_number)[:60],
+            "answer": vote_of(each["text"], is_number=number)[:60],
             "correct": None if each["reward"] is None else each["reward"] >= 1,
         }
         for each in told

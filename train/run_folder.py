@@ -6,22 +6,49 @@ metrics.jsonl and tensorboard/ (train.metrics), checkpoints/ (train.checkpoints)
 and figure.png, too.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
 import platform
 import typing
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import filelock
 import jax
 
 from train.errors import RefusedError
 
 Config = TypeVar("Config")
+MISSING = "no setting"
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+@contextlib.contextmanager
+def alone_in(path: Path) -> Iterator[None]:
+    """Keeps other programs out of a run folder that is there, as long as the `with` lasts.
+
+    Raises:
+        RefusedError: If another program works in it, or it can't be written.
+    """
+    lock = filelock.FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise RefusedError(
+            f"Another program is working in the run folder {path}; wait for it, or choose another"
+            " --run-dir."
+        ) from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +60,16 @@ class RunFolder:
     """Whether the folder already held a run of the same settings."""
 
 
-def open_run(path: Path | str, config: Any) -> RunFolder:
+def open_run(
+    path: Path | str, config: Any, *, may_change: Callable[[str], bool] = lambda name: False
+) -> RunFolder:
     """Creates the folder of a run, or opens the one of an earlier start with the same settings.
 
     Args:
         path: The folder, as in runs/demo; created if need be.
         config: The resolved config, a dataclass.
+        may_change: Tells of a setting's dotted name whether an earlier start's value may be another
+            one; the folder then gets this one, and that is told.
 
     Raises:
         RefusedError: If the folder can't be written, or holds another config or something that
@@ -46,18 +77,31 @@ def open_run(path: Path | str, config: Any) -> RunFolder:
     """
     path = Path(path)
     settings = as_json(config)
-    resumed = _holds_same_run(path, settings)
+    held = _read_held(path)
+    changed = {} if held is None else _differences(held, settings)
+    if not all(map(may_change, changed)):
+        raise RefusedError(
+            f"The run folder {path} holds a run whose {_told(changed)}; take the "
+            "same settings to continue it, choose another --run-dir, or remove the folder."
+        )
+    resumed = held is not None
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if not resumed:
+        if changed:
+            print(f"{path} goes on with other settings: {_told(changed)}")
+        if changed or not resumed:
             write_json(path / "config.json", settings)
         if not (path / "versions.json").exists():
             write_json(path / "versions.json", versions())
     except OSError as error:
-        raise RefusedError(
-            f"The run folder {path} can't be written ({error.strerror}); choose another --run-dir."
-        ) from error
+        raise _unwritable(path, error) from error
     return RunFolder(path, resumed)
+
+
+def _unwritable(path: Path, error: OSError) -> RefusedError:
+    return RefusedError(
+        f"The run folder {path} can't be written ({error.strerror}); choose another --run-dir."
+    )
 
 
 def read_config(path: Path, kind: type[Config]) -> Config:
@@ -81,7 +125,8 @@ def read_config(path: Path, kind: type[Config]) -> Config:
     settings = as_json(config)
     if settings != held:
         raise RefusedError(
-            f"The run folder {path} was written by other code: {_differences(held, settings)}."
+            f"The run folder {path} was written by other code:"
+            f" {_told(_differences(held, settings))}."
         )
     return config
 
@@ -155,8 +200,8 @@ def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _holds_same_run(path: Path, settings: dict[str, Any]) -> bool:
-    """Tells whether the folder holds a run of these settings; refuses one of anything else."""
+def _read_held(path: Path) -> Any:
+    """Returns the settings of the run that the folder holds, if any; refuses anything else."""
     try:
         contents = [item.name for item in path.iterdir()] if path.exists() else []
         held = read_json(path / "config.json") if "config.json" in contents else None
@@ -168,20 +213,19 @@ def _holds_same_run(path: Path, settings: dict[str, Any]) -> bool:
         raise RefusedError(
             f"The folder {path} is not empty and holds no run; choose another --run-dir."
         )
-    if held is not None and held != settings:
-        raise RefusedError(
-            f"The run folder {path} holds a run whose {_differences(held, settings)}; take the "
-            "same settings to continue it, choose another --run-dir, or remove the folder."
-        )
-    return held is not None
+    return held
 
 
-def _differences(held: Any, settings: dict[str, Any]) -> str:
-    """Names the settings that differ, with both values."""
+def _differences(held: Any, settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Returns the settings that differ by their dotted names, with both values."""
     before, now = flatten(held), flatten(settings)
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    told = [
-        f"{name} is {json.dumps(before.get(name))} there and {json.dumps(now.get(name))} here"
-        for name in names
-    ]
-    return ", ".join(told) or "a setting was added or removed"
+    both = {name: (before.get(name, MISSING), now.get(name, MISSING)) for name in {**before, **now}}
+    return {name: values for name, values in both.items() if values[0] != values[1]}
+
+
+def _told(differences: dict[str, tuple[Any, Any]]) -> str:
+    """Names the settings that differ, with both values."""
+    return ", ".join(
+        f"{name} is {json.dumps(before)} there and {json.dumps(now)} here"
+        for name, (before, now) in differences.items()
+    )

@@ -38,7 +38,8 @@ class GGUFFile:
         if not self.path.is_file():
             raise ValueError(f"there is no file {path}.")
         state = self.path.stat()
-        self._reader = _reader_of(self.path, (state.st_mtime_ns, state.st_size))
+        written = state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+        self._reader = _reader_of(self.path.absolute(), written)
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         shapes = {t.name: tuple(reversed(t.shape.tolist())) for t in self._reader.tensors}
         self.shapes: Mapping[str, tuple[int, ...]] = MappingProxyType(shapes)
@@ -107,8 +108,8 @@ def _dequantised(data: np.ndarray, kind: Any, shape: tuple[int, ...]) -> np.ndar
 
 
 @functools.lru_cache(maxsize=1)  # a model's weights and its tokenizer are read one after the other
-def _reader_of(path: Path, state: tuple[int, int]) -> Any:
-    del state  # a file that was written anew is read anew
+def _reader_of(path: Path, written: tuple[int, ...]) -> Any:
+    del written  # a file that was written anew is read anew
     with path.open("rb") as stream:
         if stream.read(len(MAGIC)) != MAGIC:
             raise ValueError(f"{path} is not a GGUF file.")

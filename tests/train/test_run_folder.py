@@ -2,13 +2,15 @@ import dataclasses
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from train.errors import RefusedError
-from train.run_folder import open_run, read_config, read_json, write_json
+from train.run_folder import alone_in, open_run, read_config, read_json, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +56,8 @@ def test_a_config_of_other_code_is_refused(tmp_path):
     with pytest.raises(RefusedError) as refusal:
         read_config(tmp_path, Config)
     assert str(refusal.value) == (
-        f"The run folder {tmp_path} was written by other code: rl.width is 4 there and null here,"
-        ' source is null there and "corpus" here.'
+        f"The run folder {tmp_path} was written by other code: rl.width is 4 there and"
+        ' "no setting" here, source is "no setting" there and "corpus" here.'
     )
 
 
@@ -130,3 +132,37 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_json(tmp_path / "x.json", {"step": 2})
     assert json.loads((tmp_path / "x.json").read_text()) == {"step": 1}
+
+
+def test_settings_that_may_change_do_and_that_is_told(tmp_path, capsys):
+    open_run(tmp_path, Config())
+    other = Config(rl=Game(steps=91), seed=1)
+    with pytest.raises(RefusedError, match="rl.steps is 90 there and 91 here, seed is 0 there and"):
+        open_run(tmp_path, other, may_change=lambda name: name == "seed")
+    assert read_config(tmp_path, Config) == Config() and not capsys.readouterr().out
+    assert open_run(tmp_path, other, may_change=lambda name: True).resumed
+    assert read_config(tmp_path, Config) == other
+    said = f"{tmp_path} goes on with other settings: rl.steps is 90 there and 91 here, seed is"
+    assert capsys.readouterr().out.startswith(said)
+
+
+def test_one_program_at_a_time_works_in_a_folder(tmp_path):
+    busy = "import sys, pathlib, train.run_folder as r\n"
+    busy += "with r.alone_in(pathlib.Path(sys.argv[1])): print('in', flush=True); input()"
+    command = [sys.executable, "-c", busy, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"in\n"
+        refused = pytest.raises(RefusedError, match="Another program is working in the run folder")
+        with refused, alone_in(tmp_path):
+            raise AssertionError("both are in")
+        other.communicate(b"\n")
+    for _ in range(2):
+        with alone_in(tmp_path):
+            assert (tmp_path / ".lock").exists()
+
+
+def test_a_folder_that_can_not_be_locked_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    refused = pytest.raises(RefusedError, match="can't be written")
+    with refused, alone_in(tmp_path / "file" / "run"):
+        pass

@@ -1,6 +1,7 @@
 """What an experiment with a pretrained model is."""
 
 import dataclasses
+import math
 from typing import Literal
 
 from jaxreason.checks import check_that
@@ -102,7 +103,10 @@ class TextEvaluationConfig:
         ):
             value = getattr(self, name)
             check_that(value >= 1, f"{name} must be 1 or more; got {value}.")
-        check_that(self.time_limit > 0, f"time_limit must be above 0; got {self.time_limit}.")
+        check_that(
+            0 < self.time_limit < math.inf,
+            f"time_limit must be above 0 and finite; got {self.time_limit}.",
+        )
         check_that(self.shown >= 0, f"shown must be 0 or more; got {self.shown}.")
         check_that(
             self.samples == 1 or self.sampling.temperature > 0,
@@ -136,5 +140,5 @@ class TextConfig:
     """The two-player game."""
     evaluation: TextEvaluationConfig = TextEvaluationConfig()
     """Evaluation."""
-    loop: LoopConfig = LoopConfig()
+    loop: LoopConfig = LoopConfig(checkpoint_every=20)
     """Checkpoints, metrics and skipped updates."""

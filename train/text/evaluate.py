@@ -15,6 +15,7 @@ from train.text.figure import save_figure
 from train.text.measures import Judged
 from train.text.pair import evaluate_pairs
 from train.text.pretrained import Pretrained, open_pretrained, open_task, size_of
+from train.text.referee import open_pool
 from train.text.results import BASE, report
 
 
@@ -34,14 +35,8 @@ def evaluate_text(config: TextConfig, run: Run) -> None:
     pretrained = open_pretrained(config)
     questions = open_task(config, run.cache_dir, num_train=0)
     evaluator = Evaluator(config, pretrained, questions)
-    with refuse_bad_values():
-        pool = VerifierPool(
-            questions.verifier,
-            workers=config.evaluation.workers,
-            time_limit=config.evaluation.time_limit,
-        )
     judged = {}
-    with pool:
+    with open_pool(questions, config.evaluation) as pool:
         shapes = pretrained.shapes(config.dtype)
         compiled = evaluator.answerer.compile(shapes, unloaded=size_of(shapes))
         base = pretrained.load(config.dtype)

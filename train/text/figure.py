@@ -46,7 +46,8 @@ def save_figure(run_path: Path) -> Path:
     if measured:
         panels.append(lambda axes: _draw_measured(axes, measured))
     count = max(len(panels), 1)
-    figure = Figure(figsize=(4.2 * count, 3.4), layout="constrained")
+    height = max(3.4, 0.2 * len(measured))
+    figure = Figure(figsize=(4.2 * count, height), layout="constrained")
     for axes, draw in zip(figure.subplots(1, count, squeeze=False)[0], panels, strict=False):
         draw(axes)
     path = run_path / "figure.png"

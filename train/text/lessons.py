@@ -7,12 +7,12 @@ import numpy as np
 
 from data.files import BadRowError, Files
 from data.questions import GSM8K, QuestionSet
-from data.verifier_pool import VerifierPool
 from train.errors import RefusedError, refuse_bad_values
 from train.text.answers import Answerer
 from train.text.config import TextConfig
 from train.text.pretrained import Pretrained, size_of
 from train.text.prompts import Pieces, pieces_of
+from train.text.referee import open_pool
 
 FIELDS = ("problem", "abstraction", "solution")
 
@@ -48,6 +48,24 @@ def read_lessons(paths: str) -> list[Lesson]:
     if not lessons:
         raise RefusedError(f"{paths} holds no rows; a teacher's rows have {', '.join(FIELDS)}.")
     return lessons
+
+
+def untested(lessons: Seq[Lesson], questions: QuestionSet) -> list[Lesson]:
+    """Leaves out lessons whose problem is a test question, and tells how many.
+
+    Raises:
+        RefusedError: If nothing is left.
+    """
+    tested = {" ".join(question.problem.split()) for question in questions.test}
+    kept = [each for each in lessons if " ".join(each.problem.split()) not in tested]
+    if len(kept) < len(lessons):
+        print(
+            f"{len(lessons) - len(kept):,} of the teacher's {len(lessons):,} lessons are test"
+            " questions and left out"
+        )
+    if not kept:
+        raise RefusedError("all lessons of the teacher are test questions: nothing may be learned.")
+    return kept
 
 
 def prompts_of(pretrained: Pretrained, lesson: Lesson, instruction: str) -> tuple[Pieces, Seq[int]]:
@@ -95,12 +113,7 @@ def keep_useful(
     shapes = pretrained.shapes(config.dtype)
     compiled = answerer.compile(shapes, unloaded=size_of(shapes))
     answers = answerer.answer(pretrained.load(config.dtype), compiled, "useful abstractions")
-    with (
-        refuse_bad_values(),
-        VerifierPool(
-            questions.verifier, workers=settings.workers, time_limit=settings.time_limit
-        ) as pool,
-    ):
+    with open_pool(questions, settings) as pool, refuse_bad_values():
         verdicts = pool.score(
             [text for texts in answers.texts for text in texts],
             [each.solution for each in lessons for _ in range(2 * settings.samples)],

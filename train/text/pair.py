@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data.number_answers import read_number
+from data.number_answers import is_number
 from data.questions import QuestionSet
 from data.tables import table
 from data.verdicts import Verdicts
-from data.verifier_pool import VerifierPool
 from jaxreason.model import Adapters, ModelConfig, Params, attach
 from jaxreason.rlad import Play, play, voted_accuracy
 from jaxreason.rollout import Sampling
@@ -27,18 +26,26 @@ from train.text.config import TextConfig
 from train.text.prepared import prepare_game
 from train.text.pretrained import Pretrained
 from train.text.prompts import TokenisedQuestions
-from train.text.referee import Referee, Texts
+from train.text.referee import Referee, Texts, open_pool
 from train.text.results import SPLIT, difference, estimate, estimate_row
 from train.text.votes import vote_of
 
 PAIR = "pair.json"
 WITH, WITHOUT = "with hints", "without a hint"
-BEST = "best hint"
+BEST, BEST_WITHOUT = "best hint", "best without a hint"
 MAJORITY, SELF_CONSISTENCY = "majority with hints", "majority without a hint"
-MEASURES = (WITHOUT, WITH, BEST, SELF_CONSISTENCY, MAJORITY)
-"""One score a question each, in the order of tables."""
-COMPARED = ((WITH, WITHOUT), (BEST, WITHOUT), (MAJORITY, SELF_CONSISTENCY))
-"""Pairs whose differences are told."""
+SCORE, SCORE_WITHOUT = "score with hints", "score without a hint"
+COMPARED = (
+    (WITH, WITHOUT),
+    (BEST, BEST_WITHOUT),
+    (MAJORITY, SELF_CONSISTENCY),
+    (SCORE, SCORE_WITHOUT),
+)
+"""Measures with hints, and what each is fairly compared with: the best of m slots with hints is
+above their mean by chance, too, as is the best of as many slots without one."""
+MEASURES = tuple(name for pair in COMPARED for name in reversed(pair))
+"""In the order of tables. All count solutions whose reward is 1 but the scores, means of rewards,
+which are left out where the verifier gave no parts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +53,7 @@ class PairScores:
     """How a pair did."""
 
     scores: dict[str, np.ndarray]
-    """One score in [0, 1] a question, by measure; NaN where its solutions could not be judged both
+    """One value in [0, 1] a question, by measure; NaN where its solutions could not be judged both
     with and without hints."""
     leaks: float
     """Share of the hints that give the answer away."""
@@ -58,7 +65,11 @@ class PairScores:
     def rows(self, stage: str) -> list[dict[str, Any]]:
         """Returns every mean with its 95% interval, in the form of evaluation.json."""
         told = {"stage": stage, "split": SPLIT}
-        return [{**told, "measure": name, **estimate(self.scores[name])} for name in MEASURES]
+        return [
+            {**told, "measure": name, **estimate(self.scores[name])}
+            for name in MEASURES
+            if name in self.scores
+        ]
 
     def differences(self, stage: str) -> list[dict[str, Any]]:
         """Returns every difference with its 95% interval, in the form of evaluation.json."""
@@ -69,6 +80,7 @@ class PairScores:
                 **difference(self.scores[first], self.scores[second]),
             }
             for first, second in COMPARED
+            if first in self.scores
         ]
 
 
@@ -112,6 +124,8 @@ class PairEvaluator:
     def compile(self, players: tuple[Params, Params]) -> None:
         """Compiles for players like these, arrays or shapes, ahead of the first call.
 
+        To be called once; from then on others are refused.
+
         Raises:
             RefusedError: If a batch does not fit into memory.
         """
@@ -152,15 +166,8 @@ class PairEvaluator:
                 told = _read(referee.read(played), played, verdicts)
                 found.append(tuple(each[: count - first] for each in (*told, leaks)))
         rewards, valid, answers, leaks = (np.concatenate(each) for each in zip(*found, strict=True))
-        with_hints, bare = _both_sides(self._abstractions, rewards, valid, answers)
         return PairScores(
-            scores={
-                WITHOUT: bare[0],
-                WITH: with_hints[0],
-                BEST: with_hints[1],
-                SELF_CONSISTENCY: bare[2],
-                MAJORITY: with_hints[2],
-            },
+            scores=scores_of(self._abstractions, rewards, valid, answers),
             leaks=float(leaks.mean()),
             unjudged=float(1 - valid.mean()),
             samples=referee.samples()[: count - first],
@@ -171,23 +178,53 @@ class PairEvaluator:
         return jax.tree.map(lambda leaf: leaf[rows], self._tokenised.problems)
 
 
-def _both_sides(
+def scores_of(
     abstractions: int, rewards: np.ndarray, valid: np.ndarray, answers: np.ndarray
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Scores the slots with hints, which come first, and those without; see `_score`.
+) -> dict[str, np.ndarray]:
+    """Returns the measures of questions.
 
-    NaN where a question was not judged on both sides.
+    Args:
+        abstractions: The slots with hints, which come first; as many without one follow.
+        rewards: `[question, slot, solution]`.
+        valid: Which of them count.
+        answers: Equal answers to a question have the same number, -1 for none.
+
+    Returns:
+        One value a question for each of `MEASURES`, NaN where it was not judged on both sides;
+        scores only if a reward lies between 0 and 1.
     """
     sides = slice(None, abstractions), slice(abstractions, None)
     judged = np.stack([valid[:, side].any((1, 2)) for side in sides]).all(0)
-    with_hints, bare = (
-        [
-            np.where(judged, scores, np.nan)
-            for scores in _score(rewards[:, side], valid[:, side], answers[:, side])
-        ]
-        for side in sides
+    has_parts = ((rewards > 0) & (rewards < 1) & valid).any()
+    found = {}
+    for side, names in zip(sides, zip(*COMPARED, strict=True), strict=True):
+        mean, best, vote, score = names
+        of_side = rewards[:, side], valid[:, side]
+        right = of_side[0] >= 1
+        found[mean], found[best] = _means(right, of_side[1])
+        found[vote] = _voted(right & of_side[1], answers[:, side])
+        if has_parts:
+            found[score], _ = _means(*of_side)
+    return {name: np.where(judged, found[name], np.nan) for name in MEASURES if name in found}
+
+
+def _means(rewards: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns each question's mean, and that of its best slot; 0 where nothing was judged."""
+    counted, counts = np.where(valid, rewards, 0.0), valid.sum(-1)
+    mean = counted.sum((1, 2)) / np.maximum(counts.sum(-1), 1)
+    return mean, (counted.sum(-1) / np.maximum(counts, 1)).max(-1)
+
+
+def _voted(right: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Returns how often each question's plain vote is right: all cards are dealt once."""
+    votes = voted_accuracy(
+        jnp.asarray(right),
+        jnp.asarray(answers),
+        sizes=(right.shape[1:],),
+        key=jax.random.key(0),
+        draws=1,
     )
-    return with_hints, bare
+    return np.asarray(votes)[:, 0]
 
 
 def evaluate_pairs(
@@ -228,9 +265,7 @@ def evaluate_pairs(
         batch=settings.batch_size,
     )
     evaluate.compile(next(iter(players.values())))
-    with VerifierPool(
-        questions.verifier, workers=settings.workers, time_limit=settings.time_limit
-    ) as pool:
+    with open_pool(questions, settings) as pool:
         scored = {
             stage: evaluate(
                 pair,
@@ -257,7 +292,11 @@ def find_pairs(
         first, second = (rl.load_warm_start(config, run, stage, model) for stage in both)
         pairs[sft.STAGE] = first, second
     if rl.is_finished(config, run):
-        pairs[rl.STAGE] = rl.load_players(config, run, model)
+        generator, solver = rl.load_players(config, run, model)
+        if not config.rl.game.abstractions and sft.STAGE in pairs:
+            # A solver that had no partner keeps the one that it was warmed up beside.
+            generator = pairs[sft.STAGE][0]
+        pairs[rl.STAGE] = generator, solver
     return pairs
 
 
@@ -271,6 +310,7 @@ def _tell(config: TextConfig, run: Run, scored: Mapping[str, PairScores]) -> Non
         differences += [
             {"claim": f"{claim}, {name}", "split": SPLIT, **difference(after[name], before[name])}
             for name in MEASURES
+            if name in before and name in after
         ]
     stages = {
         stage: {"leaks": each.leaks, "unjudged": each.unjudged, "samples": each.samples}
@@ -296,28 +336,10 @@ def _read(
     rewards, valid = verdicts.rewards.reshape(shape), verdicts.valid.reshape(shape)
     answers = np.full(shape, -1, np.int32)
     for row, question in enumerate(texts.questions):
-        is_number, ids = read_number(question.answer) is not None, dict[str, int]()
+        number, ids = is_number(question.answer), dict[str, int]()
         for place in np.ndindex(shape[1:]):
             text = texts.solutions[row][place[0]][place[1]]
-            answer = vote_of(text, is_number=is_number)
+            answer = vote_of(text, is_number=number)
             if answer and valid[row][place]:
                 answers[row][place] = ids.setdefault(answer, len(ids))
     return rewards, valid, answers
-
-
-def _score(
-    rewards: np.ndarray, valid: np.ndarray, answers: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns each question's mean success, that of its best slot, and that of its vote."""
-    counted = np.where(valid, rewards, 0.0)
-    mean = counted.sum((1, 2)) / np.maximum(valid.sum((1, 2)), 1)
-    best = (counted.sum(-1) / np.maximum(valid.sum(-1), 1)).max(-1)
-    # Dealing all cards once is the plain vote.
-    votes = voted_accuracy(
-        jnp.asarray(counted >= 1),
-        jnp.asarray(answers),
-        sizes=(rewards.shape[1:],),
-        key=jax.random.key(0),
-        draws=1,
-    )
-    return mean, best, np.asarray(votes)[:, 0]

@@ -1,7 +1,9 @@
 """Who reads what the players wrote: verdicts, leaks and samples of a round, from its texts."""
 
+import contextlib
 import dataclasses
 import re
+from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from typing import Any
 
@@ -9,13 +11,35 @@ import jax
 import numpy as np
 
 from data.pretrained.tokenizer import PretrainedTokenizer
-from data.questions import Question
+from data.questions import Question, QuestionSet
 from data.verdicts import Verdicts
 from data.verifier_pool import VerifierPool
 from jaxreason.rlad import Play, spells_answer
 from jaxreason.sequences import Sequence
+from train.errors import refuse_bad_values
+from train.text.config import TextEvaluationConfig
+from train.text.rl_config import TextRLConfig
 
 _GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+
+
+@contextlib.contextmanager
+def open_pool(
+    questions: QuestionSet, settings: TextRLConfig | TextEvaluationConfig
+) -> Iterator[VerifierPool]:
+    """Starts the processes that judge the answers to a task's questions.
+
+    Raises:
+        RefusedError: If the verifier can't start.
+    """
+    with contextlib.ExitStack() as stack:
+        with refuse_bad_values():
+            pool = stack.enter_context(
+                VerifierPool(
+                    questions.verifier, workers=settings.workers, time_limit=settings.time_limit
+                )
+            )
+        yield pool
 
 
 @dataclasses.dataclass(frozen=True)

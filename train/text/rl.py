@@ -14,7 +14,6 @@ from typing import Any
 import jax
 
 from data.questions import QuestionSet
-from data.verifier_pool import VerifierPool
 from jaxreason.model import Adapters, ModelConfig, Params, init_adapters
 from jaxreason.optimizer import make_optimizer
 from jaxreason.rlad import GameConfig, GameState, Player, init_game, updates_per_round
@@ -29,7 +28,7 @@ from train.text import sft
 from train.text.config import TextConfig
 from train.text.prepared import prepare_game
 from train.text.pretrained import open_pretrained, open_task, size_of
-from train.text.referee import Referee
+from train.text.referee import Referee, open_pool
 from train.text.rl_config import TextRLConfig
 
 STAGE = "rl"
@@ -57,9 +56,7 @@ def play_questions(config: TextConfig, run: Run, questions: QuestionSet) -> Game
     tokenised, task = prepare_game(settings, pretrained, questions.train, questions.instruction)
     players = make_players(settings, dataclasses.replace(pretrained.model, remat=settings.remat))
     adapters = first_adapters(config, run, pretrained.model)
-    with VerifierPool(
-        questions.verifier, workers=settings.workers, time_limit=settings.time_limit
-    ) as pool:
+    with open_pool(questions, settings) as pool:
         referee = Referee(pretrained.tokenizer, tokenised.questions, pool)
         finds = referee.find_leaks if settings.game.abstractions else None
         play_round = HostRound(settings.game, task, players, referee.judge, find_leaks=finds)

@@ -1,6 +1,7 @@
 """Settings of the two-player game with a pretrained model on text."""
 
 import dataclasses
+import math
 from typing import Literal
 
 from jaxreason.checks import check_that
@@ -52,7 +53,10 @@ class TextRLConfig:
         ):
             value = getattr(self, name)
             check_that(value >= 1, f"{name} must be 1 or more; got {value}.")
-        check_that(self.time_limit > 0, f"time_limit must be above 0; got {self.time_limit}.")
+        check_that(
+            0 < self.time_limit < math.inf,
+            f"time_limit must be above 0 and finite; got {self.time_limit}.",
+        )
         check_that(
             self.game.leak_samples == 0,
             "leaks are found in the texts here: leave game.leak_samples at 0; got"

@@ -18,17 +18,20 @@ from jaxreason.model import Adapters, ModelConfig, Params, init_adapters
 from jaxreason.optimizer import make_optimizer, skipped_updates
 from jaxreason.training import TrainState, init_state, supervised_step
 from train.checkpoints import SEAL
-from train.errors import refuse_bad_values
+from train.errors import RefusedError, refuse_bad_values
 from train.loop import SKIPPED, SKIPPED_IN_A_ROW, Run, check_data, load_stage, train_stage
 from train.memory import check_memory, least_memory
 from train.pretrain import MODEL_INPUTS
 from train.progress import track
+from train.run_folder import read_json, write_json
 from train.text.config import TextConfig, TextSFTConfig
-from train.text.lessons import Lesson, keep_useful, prompts_of, read_lessons
+from train.text.lessons import Lesson, keep_useful, prompts_of, read_lessons, untested
 from train.text.pretrained import Pretrained, open_pretrained, open_task, size_of
 from train.text.prompts import Pieces
 
 STAGE, ABSTRACTION_STAGE = "sft", "sft_abstraction"
+USEFUL = "useful_lessons.json"
+"""The file of a run with the numbers of the lessons whose abstraction raises success."""
 BLOCK = 64  # sequences in a block of the stream
 
 
@@ -45,6 +48,11 @@ def fine_tune_text(config: TextConfig, run: Run) -> None:
     Raises:
         RefusedError: If the model or the data can't be had, or memory does not suffice.
     """
+    if (run.path / "checkpoints" / "rl").exists() and not is_finished(config, run):
+        raise RefusedError(
+            f"the players of {run.path} have begun their game without a fine-tuning: take another"
+            " --run-dir for one."
+        )
     pretrained, settings = open_pretrained(config), config.sft
     count = 0 if settings.teacher else settings.questions
     questions = open_task(config, run.cache_dir, num_train=count)
@@ -60,15 +68,30 @@ def fine_tune_text(config: TextConfig, run: Run) -> None:
                 documents.append(conversation(pretrained, asked, questions.response(question)))
         train_stage_on(config, run, STAGE, pretrained, documents)
         return
-    lessons = read_lessons(settings.teacher)[: settings.questions]
+    lessons = untested(read_lessons(settings.teacher)[: settings.questions], questions)
     useful = lessons
     if settings.filter_samples and not is_finished(config, run, ABSTRACTION_STAGE):
-        useful = keep_useful(config, pretrained, questions, lessons)
+        useful = _kept(config, run, pretrained, questions, lessons)
     with refuse_bad_values():
         stages = documents_of(pretrained, questions, lessons, useful, settings, config.seed)
     for stage, documents in stages.items():
         if not is_finished(config, run, stage):
             train_stage_on(config, run, stage, pretrained, documents)
+
+
+def _kept(
+    config: TextConfig,
+    run: Run,
+    pretrained: Pretrained,
+    questions: QuestionSet,
+    lessons: Seq[Lesson],
+) -> list[Lesson]:
+    """Returns the lessons that are useful; written down, as verdicts may depend on the machine."""
+    path = run.path / USEFUL
+    if not path.exists():
+        useful = set(keep_useful(config, pretrained, questions, lessons))
+        write_json(path, [row for row, lesson in enumerate(lessons) if lesson in useful])
+    return [lessons[row] for row in read_json(path)]
 
 
 def documents_of(

@@ -9,16 +9,19 @@ def vote_of(text: str, *, is_number: bool) -> str:
 
     Args:
         text: A solution.
-        is_number: Whether the answer is a number, which is then read as the verifier reads it.
-            Of others `data.final_answers.final_answer` says where they stand.
+        is_number: Whether the right answer is a number and nothing else; then the number that is
+            answered with, else the text, counts. Where it stands says
+            `data.final_answers.final_answer`.
 
     Example:
         >>> vote_of("In all 1,000.50 dollars.", is_number=True)
         '2001/2'
+        >>> vote_of("Answer: 2, 3", is_number=False)
+        '2, 3'
         >>> vote_of("I think so.\nAnswer: Mary is a knave.", is_number=False)
         'mary is a knave'
     """
     if is_number:
-        number = read_number(text)
+        number = read_number(final_answer(text))
         return "" if number is None else str(number)
     return " ".join(final_answer(text).split()).strip(".*` ").lower()

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from data.questions import QuestionSet
+from data.questions import Question, QuestionSet
 from data.verifiers import NumberVerifier
 from train.errors import RefusedError
 from train.loop import Run
@@ -15,7 +15,7 @@ from train.metrics import MetricsLog
 from train.text import export, pair, rl, sft
 from train.text.answers import Answerer, Answers
 from train.text.config import TextConfig, TextEvaluationConfig, TextSFTConfig
-from train.text.lessons import Lesson, keep_useful, read_lessons
+from train.text.lessons import Lesson, keep_useful, read_lessons, untested
 from train.text.pretrained import open_pretrained
 
 LESSONS = tuple(
@@ -122,3 +122,27 @@ def test_both_players_start_from_the_teacher(tiny_model, sums, teacher, tmp_path
         jax.tree.map(np.testing.assert_array_equal, measured, trained)
     first, second = (jax.tree.leaves(each) for each in models.values())
     assert any((a != b).any() for a, b in zip(first, second, strict=True))
+
+
+def test_no_test_question_is_a_lesson(capsys):
+    tests = [Question(f" {LESSONS[n].problem}\n", "", "") for n in (1, 4)]
+    questions = dataclasses.replace(QUESTIONS, test=tests)
+    assert untested(LESSONS, questions) == [LESSONS[n] for n in (0, 2, 3, 5)]
+    assert capsys.readouterr().out == (
+        "2 of the teacher's 6 lessons are test questions and left out\n"
+    )
+    with pytest.raises(RefusedError, match="all lessons of the teacher are test questions"):
+        untested([LESSONS[4]], questions)
+
+
+def test_useful_lessons_are_chosen_once(tiny_model, sums, teacher, tmp_path, monkeypatch):
+    """A start that was killed goes on with those of before, whatever would be kept now."""
+    config = config_of(tiny_model, sums, teacher=str(teacher), filter_samples=2)
+    monkeypatch.setattr(sft, "keep_useful", lambda *args: [LESSONS[0], LESSONS[3]])
+    with MetricsLog(tmp_path) as metrics:
+        run = Run(tmp_path, tmp_path, metrics)
+        pretrained = open_pretrained(config)
+        first = sft._kept(config, run, pretrained, QUESTIONS, LESSONS)
+        monkeypatch.setattr(sft, "keep_useful", lambda *args: [LESSONS[1]])
+        assert sft._kept(config, run, pretrained, QUESTIONS, LESSONS) == first
+    assert first == [LESSONS[0], LESSONS[3]]

@@ -13,6 +13,7 @@ from data.pretrained.peft import load_adapters
 from data.pretrained.sources import SafetensorsFolder
 from jaxreason.model import merge
 from train import evaluate, export, sft
+from train.errors import RefusedError
 from train.loop import Run
 from train.metrics import MetricsLog, read_metrics
 from train.program import run_program
@@ -225,7 +226,7 @@ def played(tuned, tiny_model, sums, tmp_path_factory):
 def test_a_pair_that_has_played_is_evaluated(played, tiny_model, sums, capsys):
     run("evaluate", tiny_model, sums, played)
     told = read_json(played / "pair.json")
-    assert [(row["stage"], row["count"]) for row in told["rows"]] == [("rl", 5)] * 5
+    assert [(row["stage"], row["count"]) for row in told["rows"]] == [("rl", 5)] * 6
     assert [row["claim"].partition(":")[0] for row in told["differences"]] == ["rl"] * 3
     out = capsys.readouterr().out
     assert "Pairs of players, 2 x 1 solutions against as many without a hint" in out
@@ -264,3 +265,41 @@ def test_a_player_that_a_run_on_text_has_not_is_refused(
         export.main([str(played), str(tmp_path / "out"), *options])
     assert exit_info.value.code == 2 and sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_settings_change_until_their_stage_begins(tuned, tiny_model, sums, tmp_path, capsys):
+    path = shutil.copytree(tuned[0], tmp_path / "run")
+    run("evaluate", tiny_model, sums, path, evaluation__shown=0, rl__steps=7, loop__max_skipped=3)
+    said = capsys.readouterr().out
+    assert "goes on with other settings: rl.steps is 1 there and 7 here, evaluation.shown" in said
+    assert read_config(path, TextConfig).rl.steps == 7
+    for changes in ({"sft__rank": 4}, {"evaluation__questions": 4}, {"seed": 1}):
+        with pytest.raises(SystemExit):
+            run("evaluate", tiny_model, sums, path, **changes)
+        assert "holds a run whose" in capsys.readouterr().err
+
+
+def test_a_game_that_began_without_a_fine_tuning_gets_none(tiny_model, sums, tmp_path, capsys):
+    (tmp_path / "checkpoints" / "rl").mkdir(parents=True)
+    config = TextConfig(model=str(tiny_model), folder=str(sums))
+    refused = pytest.raises(RefusedError, match="have begun their game without a fine-tuning")
+    with MetricsLog(tmp_path) as metrics, refused:
+        fine_tune_text(config, Run(tmp_path, tmp_path, metrics))
+
+
+def test_float32_means_float32_on_an_accelerator(tiny_model, sums, tmp_path, monkeypatch):
+    before = jax.config.jax_default_matmul_precision
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    argv = [f"--model={tiny_model}", f"--folder={sums}", f"--run-dir={tmp_path}"]
+    found = []
+    try:
+        run_program(
+            "sft",
+            "A test.",
+            lambda config, run: None,
+            argv,
+            text=lambda config, run: found.append(jax.config.jax_default_matmul_precision),
+        )
+    finally:
+        jax.config.update("jax_default_matmul_precision", before)
+    assert found == ["float32"]

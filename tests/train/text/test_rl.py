@@ -335,15 +335,44 @@ def test_bad_settings_are_refused(settings, sentence):
 
 
 def test_scores_by_hand():
-    """Two questions, two hints of three solutions; the second solution of one has no verdict."""
-    rewards = np.array([[[1.0, 0, 0], [1, 0, 1]], [[0, 0, 0], [0.5, 0, 0]]])
+    """Two questions, two hints and two bare slots of three solutions; one has no verdict."""
+    rewards = np.array(
+        [
+            [[1.0, 0, 0], [1, 0, 1], [0, 1, 0], [0, 0, 0]],
+            [[0, 0, 0], [0.5, 0, 0], [1, 1, 0], [0.25, 0, 0]],
+        ]
+    )
     valid = np.ones(rewards.shape, bool)
     valid[0, 0, 1] = False
-    answers = np.array([[[0, -1, 1], [0, 1, 0]], [[0, 1, 0], [2, 1, -1]]], np.int32)
-    mean, best, vote = pair._score(rewards, valid, answers)
-    np.testing.assert_allclose(mean, [3 / 5, 1 / 12])
-    np.testing.assert_allclose(best, [2 / 3, 1 / 6])
-    np.testing.assert_allclose(vote, [1.0, 0.0])
+    hinted = [[[0, -1, 1], [0, 1, 0]], [[0, 1, 0], [2, 1, -1]]]
+    answers = np.concatenate([hinted, [[[1, 0, 1], [1, -1, 2]], [[3, 3, 0], [0, 1, 2]]]], 1)
+    scores = pair.scores_of(2, rewards, valid, answers.astype(np.int32))
+    expected = {
+        pair.WITH: [3 / 5, 0],
+        pair.WITHOUT: [1 / 6, 2 / 6],
+        pair.BEST: [2 / 3, 0],
+        pair.BEST_WITHOUT: [1 / 3, 2 / 3],
+        pair.MAJORITY: [1.0, 0.0],
+        pair.SELF_CONSISTENCY: [0.0, 0.5],
+        pair.SCORE: [3 / 5, 1 / 12],
+        pair.SCORE_WITHOUT: [1 / 6, 2.25 / 6],
+    }
+    assert list(scores) == list(pair.MEASURES) and set(scores) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(scores[name], values, err_msg=name, atol=1e-6)
+    whole = pair.scores_of(2, np.floor(rewards), valid, answers.astype(np.int32))
+    assert list(whole) == list(pair.MEASURES[:-2])
+
+
+def test_the_best_of_hints_that_help_nothing_is_no_better_than_that_of_bare_slots():
+    random = np.random.default_rng(0)
+    rewards = (random.random((4000, 8, 2)) < 0.5).astype(float)
+    answers = np.zeros(rewards.shape, np.int32)
+    scores = pair.scores_of(4, rewards, np.ones(rewards.shape, bool), answers)
+    told = pair.PairScores(scores, 0.0, 0.0, []).differences("rl")
+    assert [row["claim"] for row in told] == [f"rl: {a} - {b}" for a, b in pair.COMPARED[:3]]
+    assert all(abs(row["mean"]) < 0.03 for row in told)
+    assert scores[pair.BEST].mean() - scores[pair.WITHOUT].mean() > 0.25
 
 
 def test_a_pair_is_measured_against_as_many_bare_solutions(tokenizer, tokenised, task, model, base):
@@ -377,7 +406,7 @@ def test_a_pair_is_measured_against_as_many_bare_solutions(tokenizer, tokenised,
     np.testing.assert_allclose(at_once.scores[pair.WITH], right[:, :2].mean((1, 2)), atol=1e-6)
     np.testing.assert_allclose(at_once.scores[pair.WITHOUT], right[:, 2:].mean((1, 2)), atol=1e-6)
     rows, differences = at_once.rows("rl"), at_once.differences("rl")
-    assert [row["measure"] for row in rows] == list(pair.MEASURES)
+    assert [row["measure"] for row in rows] == list(pair.MEASURES[:-2])  # rewards without parts
     assert differences[0]["claim"] == "rl: with hints - without a hint"
     assert all(row["low"] <= row["mean"] <= row["high"] for row in [*rows, *differences])
     assert at_once.unjudged == 0 and len(at_once.samples) == 3
@@ -392,7 +421,7 @@ def test_questions_that_could_not_be_judged_are_left_out(tokenizer, tokenised, t
     scored = evaluate((base, base), referee, key=jax.random.key(3))
     for name in (pair.WITH, pair.MAJORITY):
         assert np.isnan(scored.scores[name]).tolist() == [True, False, False]
-    assert [row["count"] for row in scored.rows("rl")] == [2] * len(pair.MEASURES)
+    assert [row["count"] for row in scored.rows("rl")] == [2] * (len(pair.MEASURES) - 2)
     assert scored.unjudged == pytest.approx(1 / 6)
 
 
@@ -401,6 +430,8 @@ def test_questions_that_could_not_be_judged_are_left_out(tokenizer, tokenised, t
     [
         ("It is $1,000.00.", True, "1000"),
         ("so 18.0\n#### 18", True, "18"),
+        (r"first \boxed{7}, then Answer: 8 apples", True, "8"),
+        ("Answer: 1, 2, 5", False, "1, 2, 5"),
         ("no idea", True, ""),
         ("The answer:  Mary . ", False, "mary"),
         ("Answer: b\nAnswer: **A c**", False, "a c"),
@@ -421,10 +452,10 @@ def test_what_the_game_changed_is_told_with_its_sign(tmp_path, capsys):
     )
     pair._tell(TextConfig(), Run(tmp_path, tmp_path, None), {"sft": before, "rl": after})
     told = read_json(tmp_path / "pair.json")
-    assert [(row["stage"], row["count"]) for row in told["rows"]] == [("sft", 3)] * 5 + [
+    assert [(row["stage"], row["count"]) for row in told["rows"]] == [("sft", 3)] * 8 + [
         ("rl", 2)
-    ] * 5
+    ] * 8
     changes = [row for row in told["differences"] if row["claim"].startswith("rl - sft, ")]
-    assert [(row["mean"], row["count"]) for row in changes] == [(0.5, 2)] * 5
+    assert [(row["mean"], row["count"]) for row in changes] == [(0.5, 2)] * 8
     assert list(told["stages"]) == ["sft", "rl"]
     assert "rl - sft, with hints" in capsys.readouterr().out
