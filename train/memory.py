@@ -49,7 +49,7 @@ def available_memory() -> int | None:
         for line in table.read_text(encoding="ascii").splitlines():
             name, _, value = line.partition(":")
             if name == "MemAvailable":
-                return min(int(value.split()[0]) * 1024, *_container_memory())
+                return min([int(value.split()[0]) * 1024, *_container_memory()])
     if "SC_AVPHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from train.text import rl, sft
+from train.text.config import RL_STAGE, SFT_ABSTRACTION_STAGE, SFT_STAGE
 
 ALWAYS = ("evaluation.", "loop.", "rl.workers", "rl.time_limit", "rl.samples_every")
 """Names, or what names begin with, that no trained number depends on."""
-STAGES = {"sft.": (sft.ABSTRACTION_STAGE, sft.STAGE), "rl.": (rl.STAGE,)}
+STAGES = {"sft.": (SFT_ABSTRACTION_STAGE, SFT_STAGE), "rl.": (RL_STAGE,)}
 """What depends on a part of the settings."""
 TEST_QUESTIONS = "evaluation.questions"
 """A family's training questions are those drawn after its test questions."""

@@ -11,6 +11,9 @@ from jaxreason.rollout import Sampling
 from train.config import LoopConfig, SupervisedConfig
 from train.text.rl_config import TextRLConfig
 
+SFT_STAGE, SFT_ABSTRACTION_STAGE, RL_STAGE = "sft", "sft_abstraction", "rl"
+"""Names of the stages: the solver's fine-tuning, the abstraction generator's, and the game."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TextSFTConfig(SupervisedConfig):

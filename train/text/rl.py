@@ -25,13 +25,13 @@ from train.loop import Run, count_skipped, load_stage, train_stage
 from train.memory import check_memory
 from train.run_folder import write_json
 from train.text import sft
-from train.text.config import TextConfig
+from train.text.config import RL_STAGE, TextConfig
 from train.text.prepared import prepare_game
 from train.text.pretrained import open_pretrained, open_task, size_of
 from train.text.referee import Referee, open_pool
 from train.text.rl_config import TextRLConfig
 
-STAGE = "rl"
+STAGE = RL_STAGE
 SAMPLES = "rl_samples"
 """The folder of a run with the texts of some rounds, one JSON file each."""
 

@@ -24,12 +24,18 @@ from train.memory import check_memory, least_memory
 from train.pretrain import MODEL_INPUTS
 from train.progress import track
 from train.run_folder import read_json, write_json
-from train.text.config import TextConfig, TextSFTConfig
+from train.text.config import (
+    RL_STAGE,
+    SFT_ABSTRACTION_STAGE,
+    SFT_STAGE,
+    TextConfig,
+    TextSFTConfig,
+)
 from train.text.lessons import Lesson, keep_useful, prompts_of, read_lessons, untested
 from train.text.pretrained import Pretrained, open_pretrained, open_task, size_of
 from train.text.prompts import Pieces
 
-STAGE, ABSTRACTION_STAGE = "sft", "sft_abstraction"
+STAGE, ABSTRACTION_STAGE = SFT_STAGE, SFT_ABSTRACTION_STAGE
 USEFUL = "useful_lessons.json"
 """The file of a run with the numbers of the lessons whose abstraction raises success."""
 BLOCK = 64  # sequences in a block of the stream
@@ -48,7 +54,7 @@ def fine_tune_text(config: TextConfig, run: Run) -> None:
     Raises:
         RefusedError: If the model or the data can't be had, or memory does not suffice.
     """
-    if (run.path / "checkpoints" / "rl").exists() and not is_finished(config, run):
+    if (run.path / "checkpoints" / RL_STAGE).exists() and not is_finished(config, run):
         raise RefusedError(
             f"the players of {run.path} have begun their game without a fine-tuning: take another"
             " --run-dir for one."

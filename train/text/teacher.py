@@ -1,17 +1,19 @@
-"""Writes lessons for both players: `python -m train.text.teacher OUT --task letter_counting`.
+"""Writes lessons for both players: `python -m train.text.teacher OUT --task aiw`.
 
 Examples of the files that `python -m train.sft --sft.teacher FILE` learns from, for two families of
 reasoning-gym. Half of the lessons have an abstraction that says what the solver needs to know of
 this problem, the others advice that holds for every one. Which of the two to write is left for the
 game to find out. Solutions are worked, and don't depend on the abstraction.
 
-- `letter_counting`: the words that have the letter. A solution tells how often each of them has it.
+- `aiw`, Alice in Wonderland: she is one of the sisters that her brothers have, which models forget
+  (Nezhurina et al., https://arxiv.org/abs/2406.02061). A solution adds her to the number she has.
 - `spell_backward`: the word's letters one by one, which a model that reads pieces of words can't
   see. A solution writes the letters backward first, then the word.
 """
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +23,8 @@ import numpy as np
 from data.cache import default_cache_dir
 from data.questions import Question, open_questions
 from train.errors import RefusedError, exit_on_refusal, refuse_bad_values
+
+_WOMEN = re.compile(r"(\d+) (sisters|female friends|female colleagues)")
 
 
 class Taught(NamedTuple):
@@ -52,32 +56,33 @@ def spell(question: Question) -> Taught:
     return Taught(f"The letters are {forward}.", f"{backward}\nAnswer: {question.answer}")
 
 
-def count_letters(question: Question) -> Taught:
-    r"""Teaches `letter_counting`.
+def count_alice(question: Question) -> Taught:
+    r"""Teaches `aiw`.
 
     Example:
-        >>> entry = {"metadata": {"target_letter": "s", "span": ["see", "the", "mosses"]}}
-        >>> taught = count_letters(Question("How often is there an s?", entry, "4"))
-        >>> taught.abstraction, taught.solution
-        ('Words with s: see, mosses.', 'see 1, mosses 3\nAnswer: 4')
+        >>> asked = "Mary has 2 brothers and she also has 4 sisters. How many sisters does Mary's"
+        >>> taught = count_alice(Question(f"{asked} brother have?", None, "5"))
+        >>> taught.abstraction
+        'Mary is one of the sisters herself, so add her to the 4.'
+        >>> taught.solution
+        '4 + 1 = 5\nAnswer: 5'
     """
-    asked = question.reference["metadata"]
-    letter: str = asked["target_letter"]
-    counts = [(word, word.lower().count(letter)) for word in asked["span"]]
-    having = [(word, count) for word, count in counts if count]
-    words = ", ".join(word for word, _ in having)
-    told = ", ".join(f"{word} {count}" for word, count in having)
-    return Taught(f"Words with {letter}: {words}.", f"{told}\nAnswer: {question.answer}")
+    name = question.problem.split(maxsplit=1)[0]
+    number, women = _WOMEN.findall(question.problem)[0]
+    return Taught(
+        f"{name} is one of the {women} herself, so add her to the {number}.",
+        f"{number} + 1 = {int(number) + 1}\nAnswer: {question.answer}",
+    )
 
 
 TEACHERS = {
-    "letter_counting": Teacher(
-        count_letters,
+    "aiw": Teacher(
+        count_alice,
         (
-            "Go through the text one word after the other.",
-            "Count every letter, also two in the same word.",
-            "Capital letters count, too.",
-            "Don't forget the last word and don't count a word twice.",
+            "Read every number before you answer.",
+            "Look for the people that the question is about.",
+            "Not every number in the question matters.",
+            "The answer is one small number.",
         ),
     ),
     "spell_backward": Teacher(
@@ -110,8 +115,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--task",
         choices=tuple(TEACHERS),
-        default="letter_counting",
-        help="(default: letter_counting)",
+        default="aiw",
+        help="(default: aiw)",
     )
     parser.add_argument("--lessons", type=int, default=1500, help="how many (default: 1500)")
     parser.add_argument(

@@ -11,7 +11,7 @@ from train.text.lessons import read_lessons
 pytest.importorskip("reasoning_gym", reason="reasoning-gym is not installed")
 
 
-@pytest.mark.parametrize("task", ["letter_counting", "spell_backward"])
+@pytest.mark.parametrize("task", ["aiw", "spell_backward"])
 def test_lessons_are_right_and_none_is_tested(tmp_path, capsys, task):
     file = tmp_path / "lessons.jsonl"
     options = ["--task", task, "--lessons", "40", "--test-questions", "20", "--seed", "3"]
@@ -40,20 +40,20 @@ def test_abstractions_say_what_the_solver_needs_to_know(tmp_path):
         assert teacher.spell(question).abstraction == f"The letters are {' '.join(word)}."
 
 
-def test_words_with_a_letter_are_all_there_and_their_counts_add_up(tmp_path):
-    questions = open_questions(
-        "letter_counting", cache_dir=tmp_path, seed=2, num_train=50, num_test=0
-    )
+def test_alice_is_added_to_the_women_that_she_has(tmp_path):
+    questions = open_questions("aiw", cache_dir=tmp_path, seed=2, num_train=90, num_test=0)
+    kinds = set()
     for question in questions.train:
-        letter, text = re.search(
-            'letter "(.)" appear in the text: "(.*)"', question.problem
-        ).groups()
-        having = [word for word in text.split(" ") if re.search(letter, word, re.IGNORECASE)]
-        taught = teacher.count_letters(question)
-        assert taught.abstraction == f"Words with {letter}: {', '.join(having)}."
-        steps = [step.split(" ") for step in taught.solution.splitlines()[0].split(", ")]
-        assert [word for word, _ in steps] == having
-        assert str(sum(int(count) for _, count in steps)) == question.answer
+        taught = teacher.count_alice(question)
+        has = re.fullmatch(
+            r"(\w+) is one of the (.*) herself, so add her to the (\d+)\.", taught.abstraction
+        )
+        name, women, number = has.groups()
+        assert question.problem.startswith(f"{name} has ")
+        assert f"{number} {women}" in question.problem
+        assert taught.solution.startswith(f"{number} + 1 = {question.answer}\n")
+        kinds.add(women)
+    assert kinds == {"sisters", "female friends", "female colleagues"}
 
 
 @pytest.mark.parametrize(
