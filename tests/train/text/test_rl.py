@@ -324,7 +324,7 @@ def test_too_little_memory_is_refused_before_anything_is_read(folder, tmp_path, 
     ("settings", "sentence"),
     [
         ({"steps": 0}, "steps must be 1 or more; got 0"),
-        ({"time_limit": 0.0}, "time_limit must be above 0; got 0.0"),
+        ({"time_limit": 0.0}, "time_limit must be above 0 and finite; got 0.0"),
         ({"game": GameConfig(leak_samples=2)}, "leave game.leak_samples at 0; got 2"),
         ({"game": GameConfig(schedule="alternating")}, "leave game.schedule at 'simultaneous'"),
     ],
