@@ -1,9 +1,9 @@
 """The folder of a run: what it was asked to do, and with what it was done.
 
-`runs/NAME/` holds config.json and versions.json (written here), tokenizer.model (train.pretrain),
-metrics.jsonl and tensorboard/ (train.metrics), checkpoints/ (train.checkpoints), seconds.json
-(train.loop), evaluation.json, samples.json and report.html; of a run on text rl_samples/, pair.json
-and figure.png, too.
+`runs/NAME/` holds config.json, versions.json and .lock (written here), tokenizer.model
+(train.pretrain), metrics.jsonl and tensorboard/ (train.metrics), checkpoints/ (train.checkpoints),
+seconds.json (train.loop), evaluation.json, samples.json and report.html; of a run on text
+rl_samples/, pair.json and figure.png, too.
 """
 
 import contextlib

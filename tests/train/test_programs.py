@@ -233,5 +233,5 @@ def test_a_stage_out_of_order_is_refused(tmp_path, program, missing):
         "it first, or the whole with python -m train.pipeline.",
     ]
     assert sorted(file.name for file in (tmp_path / "run").iterdir()) == [
-        *("config.json", "metrics.jsonl", "versions.json")
+        *(".lock", "config.json", "metrics.jsonl", "versions.json")
     ]
